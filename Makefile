@@ -1,0 +1,47 @@
+# Everything a newcomer or a CI machine needs. 'make help' lists it.
+SHELL := /bin/bash
+PYTHON ?= $(shell for p in python3.11 /usr/bin/python3.11 python3; do command -v $$p >/dev/null 2>&1 && { command -v $$p; break; }; done)
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: help install demo down test check bench lock clean
+.DEFAULT_GOAL := help
+
+help: ## what can be made
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+install: $(STAMP) ## what is missing: Debian packages (as root or with sudo) and .venv from the lock file
+
+$(STAMP): requirements.lock pyproject.toml deployments/install.sh
+	@bash deployments/install.sh "$(PYTHON)"
+	@touch $@
+
+demo: install ## release campus three times under load; the third one is bad and is turned back
+	@$(BIN)/python -m deployments.lab.demo
+
+down: ## end everything that the demo or 'slipway up' started
+	@if [ -x $(BIN)/slipway ]; then $(BIN)/slipway down; else echo "nothing was ever installed here"; fi
+
+check: install ## ruff, mypy --strict, import layers, unit and contract tests with in-memory drivers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/pytest -q tests/unit tests/contract -m "not server"
+
+test: install ## the whole suite, against real servers that the tests start and end
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/pytest --cov --cov-report=term:skip-covered tests
+
+bench: install ## measure what docs/benchmarks.md reports
+	@$(BIN)/python -m tests.bench
+
+lock: install ## renew requirements.lock from pyproject.toml
+	@$(BIN)/python -m pip install -q uv
+	@$(BIN)/uv pip compile pyproject.toml --extra dev --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -o requirements.lock
+
+clean: down ## remove .venv and var
+	rm -rf .venv var

@@ -1,0 +1,92 @@
+"""Drivers. This file is the single list of them: a new target is one module and one line here.
+
+A driver is a class with a strict `Settings` model and a constructor `(settings, context)`. Modules are imported when a
+driver is opened, so that nobody pays for an SDK that is not used.
+"""
+
+from importlib import import_module
+from typing import Any, Protocol
+
+from blocks.context import Context
+from tasks.common.errors import Refused
+from tasks.common.model import DriverSpec, StrictModel
+
+DRIVERS: dict[str, dict[str, str]] = {
+    "runtime": {
+        "supervisord": "blocks.runtimes.supervisord:SupervisordRuntime",
+        "memory": "blocks.memory.runtime:MemoryRuntime",
+    },
+    "router": {
+        "haproxy": "blocks.routers.haproxy:HaproxyRouter",
+        "memory": "blocks.memory.router:MemoryRouter",
+    },
+    "metrics": {
+        "prometheus": "blocks.metrics.prometheus:PrometheusMetrics",
+        "memory": "blocks.memory.metrics:MemoryMetrics",
+    },
+    "store": {
+        "folder": "blocks.stores.folder:FolderStore",
+        "s3": "blocks.stores.s3:S3Store",
+        "memory": "blocks.memory.store:MemoryStore",
+    },
+    "ledger": {
+        "postgresql": "blocks.ledger:PostgresqlLedger",
+        "memory": "blocks.memory.ledger:MemoryLedger",
+    },
+    "source": {
+        "git": "blocks.sources.git:GitSource",
+        "memory": "blocks.memory.source:MemorySource",
+    },
+    "builder": {
+        "archive": "blocks.builders.archive:ArchiveBuilder",
+        "memory": "blocks.memory.builder:MemoryBuilder",
+    },
+    "scanner": {
+        "report": "blocks.scanners.report:ReportScanner",
+        "memory": "blocks.memory.scanner:MemoryScanner",
+    },
+    "prober": {
+        "http": "blocks.prober:HttpProber",
+        "memory": "blocks.memory.prober:MemoryProber",
+    },
+}
+"""Port, driver's name, 'module:class'."""
+
+
+class DriverClass(Protocol):
+    """What every driver class offers."""
+
+    Settings: type[StrictModel]
+
+    def __call__(self, settings: Any, context: Context) -> Any:
+        """Return the driver."""
+        ...
+
+
+def driver_class(port: str, name: str) -> DriverClass:
+    """Return a driver's class.
+
+    Raises:
+        Refused: there is no such driver for the port.
+    """
+    known = DRIVERS[port]
+    if name not in known:
+        raise Refused(
+            f"no {port} driver named {name!r}",
+            on="the estate file",
+            next_action=f"use one of: {', '.join(sorted(known))}",
+        )
+    module, _, attribute = known[name].partition(":")
+    found: DriverClass = getattr(import_module(module), attribute)
+    return found
+
+
+def open_driver(port: str, spec: DriverSpec, context: Context) -> Any:
+    """Return the driver that an estate file names, its settings checked strictly.
+
+    Raises:
+        Refused: there is no such driver for the port.
+        pydantic.ValidationError: the settings are wrong (the estate file's loader has reported that before).
+    """
+    driver = driver_class(port, spec.driver)
+    return driver(driver.Settings.model_validate(spec.settings), context)

@@ -1,0 +1,28 @@
+"""What every driver is given besides its own settings."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from blocks.secrets import Secrets
+from tasks.common.model import Target
+
+
+@dataclass(frozen=True)
+class Context:
+    """Surroundings of a driver.
+
+    Args:
+        base: the estate file's folder, which relative paths of its settings start from.
+        target: what the work is about; None for drivers that serve the whole estate (store, ledger).
+        secrets: resolves references, and redacts every value that it has resolved.
+        path: folders put in front of PATH for commands that the driver starts.
+    """
+
+    base: Path
+    target: Target | None = None
+    secrets: Secrets = field(default_factory=Secrets)
+    path: tuple[str, ...] = ()
+
+    def resolve(self, path: str) -> Path:
+        """Return a path of the estate file as an absolute one."""
+        return (self.base / path).absolute()

@@ -1,0 +1,1 @@
+"""Packages: pure decisions and thin Prefect tasks, a folder a capability."""
