@@ -1,7 +1,7 @@
 """The three meanings that an error can have for whoever has to act on it.
 
-A driver decides which one applies (house rule 7); everybody above only reads it. Each error carries what failed, on what,
-the state that things are in now and the next action, so that one readable block can be shown everywhere.
+A driver decides which one applies (house rule 7); everybody above only reads it. Each error carries what failed, on
+what, the state that things are in now and the next action, so that one readable block can be shown everywhere.
 """
 
 from collections.abc import Mapping

@@ -38,8 +38,7 @@ class Redactor:
 
     def add(self, value: str) -> None:
         """From now on the value is replaced. Each line of a value of several lines is, too."""
-        for part in {value, *value.splitlines()}:
-            part = part.strip()
+        for part in {line.strip() for line in (value, *value.splitlines())}:
             if len(part) >= _SHORTEST:
                 encoded = base64.b64encode(part.encode()).decode().rstrip("=")
                 self._values |= {part, encoded, quote(part, safe="")}
