@@ -1,12 +1,13 @@
 """The estate file: the environments of one place, which drivers make up each, and where the services' sources are."""
 
+from collections.abc import Mapping
 from typing import Self
 
 from pydantic import Field, model_validator
 
-from tasks.common.model import DriverSpec, Replicas, StrictModel
+from tasks.common.model import DriverSpec, Problem, Replicas, StrictModel, near, refuse
 from tasks.common.secrets import SecretRef
-from tasks.common.units import Duration, Name, Percent
+from tasks.common.units import ADDRESS_PATTERN, Duration, Name, Percent, PositiveDuration, Variable
 
 
 class Pace(StrictModel):
@@ -15,57 +16,86 @@ class Pace(StrictModel):
     Nothing but waiting is cut: the stages, their weights and their checks stay as they are.
     """
 
-    soak_at_most_s: Duration = Field(alias="soak_at_most")
-    analysis_every_at_most_s: Duration = Field(alias="analysis_every_at_most")
-    settle_at_most_s: Duration = Field(alias="settle_at_most")
-    stable_for_at_most_s: Duration = Field(alias="stable_for_at_most")
+    soak_at_most_s: Duration = Field(alias="soak_at_most", description="bound for the soak of every stage")
+    analysis_every_at_most_s: PositiveDuration = Field(
+        alias="analysis_every_at_most", description="bound for the analysis interval"
+    )
+    settle_at_most_s: Duration = Field(alias="settle_at_most", description="bound for the wait before validation")
+    stable_for_at_most_s: Duration = Field(
+        alias="stable_for_at_most", description="bound for how long validation watches"
+    )
 
 
 class Environment(StrictModel):
     """One environment: where instances run, how traffic reaches them, how they are measured."""
 
-    url: str = Field(pattern=r"^https?://", description="where users reach the environment, through the router")
-    runtime: DriverSpec
-    router: DriverSpec
-    metrics: DriverSpec
+    url: str = Field(pattern=ADDRESS_PATTERN, description="where users reach the environment, through the router")
+    runtime: DriverSpec = Field(description="runs instances")
+    router: DriverSpec = Field(description="shares the traffic between instances")
+    metrics: DriverSpec = Field(description="answers the queries of metrics")
     replicas: Replicas = Field(description="instances that serve when nothing is going on")
     floor: Percent = Field(default=100.0, description="share of the replicas that must serve at any moment")
     promotes_from: str | None = Field(default=None, description="environment that a release must pass first")
-    env: dict[str, str] = Field(default_factory=dict, description="environment variables of every instance")
-    secrets: dict[str, SecretRef] = Field(
-        default_factory=dict, description="by variable; the service file asks for them"
+    env: dict[Variable, str] = Field(
+        default_factory=dict, description="environment variables of every instance (no secrets)"
     )
-    pace: Pace | None = None
+    secrets: dict[Variable, SecretRef] = Field(
+        default_factory=dict, description="references to secrets, by variable; the service file asks for them"
+    )
+    pace: Pace | None = Field(default=None, description="cuts waits short, for laboratories")
 
 
 class EstateService(StrictModel):
     """What this estate knows about a service."""
 
-    repository: str = Field(description="git repository: a path, or an address that git can read")
-    test_secrets: dict[str, SecretRef] = Field(default_factory=dict, description="by variable; for the test steps")
+    repository: str = Field(min_length=1, description="git repository: a path, or an address that git can read")
+    test_secrets: dict[Variable, SecretRef] = Field(
+        default_factory=dict, description="references to secrets, by variable; for the test steps"
+    )
 
 
 class Estate(StrictModel):
-    """The estate file: one place where services run."""
+    """One place where services run."""
 
-    estate: Name
-    workspace: str = Field(description="folder for check-outs and build output")
+    estate: Name = Field(description="the estate's name")
+    workspace: str = Field(min_length=1, description="folder for check-outs and build output")
     tools: list[str] = Field(
         default_factory=list, description="folders put in front of PATH for builds, tests and scans"
     )
-    ledger: DriverSpec
-    store: DriverSpec
-    source: DriverSpec = DriverSpec(driver="git")
-    builder: DriverSpec = DriverSpec(driver="archive")
+    ledger: DriverSpec = Field(description="keeps the evidence of what was done")
+    store: DriverSpec = Field(description="keeps artefacts")
+    source: DriverSpec = Field(default=DriverSpec(driver="git"), description="reads the services' repositories")
+    builder: DriverSpec = Field(default=DriverSpec(driver="archive"), description="turns a tree into an artefact")
     keep_releases: int = Field(default=10, ge=2, description="artefacts kept a service (REL-12)")
-    environments: dict[Name, Environment] = Field(min_length=1)
-    services: dict[Name, EstateService] = Field(min_length=1)
+    environments: dict[Name, Environment] = Field(min_length=1, description="by name")
+    services: dict[Name, EstateService] = Field(min_length=1, description="by name, as their service files have it")
 
     @model_validator(mode="after")
-    def _known_predecessors(self) -> Self:
-        for name, environment in self.environments.items():
-            before = environment.promotes_from
-            if before is not None and (before not in self.environments or before == name):
-                known = ", ".join(sorted(set(self.environments) - {name}))
-                raise ValueError(f"environments.{name}.promotes_from: no environment {before!r}; known: {known}")
+    def _ordered(self) -> Self:
+        refuse("Estate", order_problems({name: each.promotes_from for name, each in self.environments.items()}))
         return self
+
+
+def order_problems(before: Mapping[str, str | None]) -> list[Problem]:
+    """Return the environments that promote from one that is unknown, or from themselves, also by way of others.
+
+    Args:
+        before: the environment that each environment promotes from, by name.
+    """
+    found = []
+    for name, first in before.items():
+        place = ("environments", name, "promotes_from")
+        if first is not None and first not in before:
+            others = sorted(set(before) - {name})
+            expected = f"one of: {', '.join(others)}" if others else "no such key, as there is no other environment"
+            found.append(Problem(place, f"the unknown environment {first!r}{near(first, others)}", expected))
+        elif name in (circle := _path(name, before))[1:]:
+            found.append(Problem(place, f"a circle: {' from '.join(circle)}", "a way that ends"))
+    return found
+
+
+def _path(name: str, before: Mapping[str, str | None]) -> list[str]:
+    path = [name]
+    while (earlier := before.get(path[-1])) is not None and earlier not in path:
+        path.append(earlier)
+    return [*path, earlier] if earlier == name else path

@@ -3,27 +3,31 @@
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, WithJsonSchema
+from pydantic import BeforeValidator, WithJsonSchema
+
+from tasks.common.units import Expected
 
 PATTERN = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:[^\s]+|prefect-secret:[a-z0-9][a-z0-9-]*|aws-secret:[^\s#]+#[^\s]+)$"
+WORDS = "a reference to a secret: env:NAME, file:PATH, prefect-secret:NAME or aws-secret:NAME#KEY"
 
 
-def check_reference(text: str) -> str:
+class NoReference(Expected):
+    """What stands where a reference to a secret belongs may be the secret itself: it must not be shown."""
+
+
+def check_reference(value: object) -> str:
     """Return the reference unchanged.
 
     Raises:
-        ValueError: it names no known source. The text is not repeated: it may be the secret itself, pasted by mistake.
+        NoReference: it names no known source. The value is not repeated: it may be the secret, pasted by mistake.
     """
-    if not re.match(PATTERN, text):
-        raise ValueError(
-            "expected a reference to a secret: env:NAME, file:PATH, prefect-secret:NAME or aws-secret:NAME#KEY "
-            "(what was found is not shown, as it may be the secret itself)"
-        )
-    return text
+    if not isinstance(value, str) or not re.fullmatch(PATTERN, value):
+        raise NoReference(f"{WORDS} (what was found is not shown, as it may be the secret itself)")
+    return value
 
 
 SecretRef = Annotated[
     str,
-    AfterValidator(check_reference),
+    BeforeValidator(check_reference),
     WithJsonSchema({"type": "string", "pattern": PATTERN, "examples": ["env:DATABASE_URL", "file:/run/secrets/dsn"]}),
 ]

@@ -1,21 +1,37 @@
 """The service file, slipway.yaml in the application's repository: how to build, test, scan, run and promote it."""
 
-import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tasks.common.model import Check, Command, HttpCheck, Metric, Probes, Resources, StrictModel
-from tasks.common.units import Duration, Name, Percent
+from tasks.common.model import (
+    Argv,
+    Check,
+    Command,
+    HttpCheck,
+    Metric,
+    Place,
+    Probes,
+    Problem,
+    Resources,
+    StrictModel,
+    near,
+    refuse,
+)
+from tasks.common.units import Duration, Expected, Name, Percent, PositiveDuration, Variable, write_percent
 
 Severity = Literal["critical", "high", "medium", "low"]
+ExitCode = Annotated[int, Field(ge=0, le=255)]
 
 
 class Build(StrictModel):
     """What turns the checked-out tree into the artefact."""
 
-    command: list[str] | None = Field(default=None, description="program and arguments; none where the tree is enough")
-    timeout_s: Duration = Field(default=600.0, alias="timeout")
+    command: Argv | None = Field(default=None, description="program and arguments; none where the tree is enough")
+    timeout_s: PositiveDuration = Field(
+        default=600.0, alias="timeout", description="ended, with its children, after this long"
+    )
     include: list[str] = Field(default=["**"], min_length=1, description="glob patterns of the files in the artefact")
     exclude: list[str] = Field(default_factory=list, description="glob patterns of files to leave out")
 
@@ -23,8 +39,8 @@ class Build(StrictModel):
 class Coverage(StrictModel):
     """The least line coverage that the tests must reach."""
 
-    report: str = Field(description="JSON report that coverage.py writes, relative to the tree")
-    at_least: Percent
+    report: str = Field(min_length=1, description="JSON report that coverage.py writes, relative to the tree")
+    at_least: Percent = Field(description="share of the lines that the tests must run through")
 
 
 class Test(StrictModel):
@@ -32,92 +48,116 @@ class Test(StrictModel):
 
     __test__ = False
 
-    steps: list[Command] = Field(min_length=1)
-    coverage: Coverage | None = None
-    secrets: list[str] = Field(default_factory=list, description="secrets, by variable, that the tests need")
+    steps: list[Command] = Field(
+        min_length=1, description="run one after the other; the first failure stops the release"
+    )
+    coverage: Coverage | None = Field(default=None, description="read after the steps, where it is given")
+    secrets: list[Variable] = Field(default_factory=list, description="secrets, by variable, that the tests need")
 
 
 class Scan(StrictModel):
     """One security scanner that writes SARIF or a known JSON format."""
 
-    tool: Name
-    command: list[str] = Field(min_length=1, description="'{output}' is replaced by the report's path")
-    format: Literal["sarif", "detect-secrets"] = "sarif"
+    tool: Name = Field(description="the scanner's name, in reports")
+    command: Argv = Field(description="program and arguments; '{output}' is replaced by the report's path")
+    format: Literal["sarif", "detect-secrets"] = Field(default="sarif", description="format of its report")
     report: Literal["file", "stdout"] = Field(default="file", description="where the tool writes its report")
-    findings_exit: list[int] = Field(default=[0, 1], description="exit codes that mean 'ran to the end'")
-    fail_on: list[Severity] = Field(default=["critical", "high"])
-    timeout_s: Duration = Field(default=300.0, alias="timeout")
+    findings_exit: list[ExitCode] = Field(
+        default=[0, 1], min_length=1, description="exit codes that mean 'ran to the end'"
+    )
+    fail_on: list[Severity] = Field(
+        default=["critical", "high"], description="findings of these severities stop the release"
+    )
+    timeout_s: PositiveDuration = Field(
+        default=300.0, alias="timeout", description="a scanner that takes longer has not passed"
+    )
 
 
 class Run(StrictModel):
     """How one instance is run."""
 
-    command: list[str] = Field(min_length=1, description="program and arguments, started in the unpacked artefact")
-    port_variable: str = Field(default="PORT", description="environment variable that gets the port to listen on")
-    env: dict[str, str] = Field(default_factory=dict, description="environment variables (no secrets)")
-    secrets: list[str] = Field(default_factory=list, description="secrets, by variable, that the estate must supply")
-    probes: Probes
+    command: Argv = Field(description="program and arguments, started in the unpacked artefact")
+    port_variable: Variable = Field(default="PORT", description="environment variable that gets the port to listen on")
+    env: dict[Variable, str] = Field(default_factory=dict, description="environment variables (no secrets)")
+    secrets: list[Variable] = Field(
+        default_factory=list, description="secrets, by variable, that the estate must supply"
+    )
+    probes: Probes = Field(description="how an instance is asked for its health")
     drain_s: Duration = Field(default=15.0, alias="drain", description="longest wait for open requests before a stop")
-    resources: Resources = Resources()
+    resources: Resources = Field(default=Resources(), description="limits of one instance")
 
 
 class BlueGreenStep(StrictModel):
     """A share of the traffic and how long to watch it."""
 
-    weight: Percent
-    soak_s: Duration = Field(alias="soak")
+    weight: Percent = Field(description="the new colour's share of the traffic")
+    soak_s: Duration = Field(alias="soak", description="how long to watch it")
 
 
 class BlueGreen(StrictModel):
     """Deploy to the idle colour, shift at once or in steps, watch, keep the old colour as standby (REL-5)."""
 
-    strategy: Literal["blue-green"]
-    shift: Literal["instant", "gradual"] = "instant"
+    strategy: Literal["blue-green"] = Field(description="blue-green: two colours, one of which serves")
+    shift: Literal["instant", "gradual"] = Field(default="instant", description="all the traffic at once, or in steps")
     steps: list[BlueGreenStep] = Field(
         default=[
             BlueGreenStep.model_construct(weight=10.0, soak_s=300.0),
             BlueGreenStep.model_construct(weight=30.0, soak_s=300.0),
             BlueGreenStep.model_construct(weight=50.0, soak_s=600.0),
         ],
-        description="the shares before 100 %; only read when the shift is gradual",
+        min_length=1,
+        description="the rising shares before 100 %; only for a gradual shift",
     )
     watch_s: Duration = Field(default=900.0, alias="watch", description="how long to watch at 100 %")
     checks: list[Check] = Field(description="must hold at every step and during the watch")
+
+    @model_validator(mode="after")
+    def _steps(self) -> Self:
+        problems = step_problems([step.weight for step in self.steps])
+        if self.shift == "instant" and "steps" in self.model_fields_set:
+            problems.append(
+                Problem(("steps",), "steps for an instant shift", "'shift: gradual' beside them, or no steps")
+            )
+        refuse("BlueGreen", problems)
+        return self
 
 
 class CanaryStage(StrictModel):
     """A share of the traffic, how long to soak, and what must hold (REL-6)."""
 
-    weight: Percent
-    soak_s: Duration = Field(alias="soak")
-    checks: list[Check] = Field(min_length=1)
+    weight: Percent = Field(description="the candidate's share of the traffic")
+    soak_s: Duration = Field(alias="soak", description="how long the candidate is watched with it")
+    checks: list[Check] = Field(min_length=1, description="must hold during the stage")
 
 
 class Canary(StrictModel):
     """Grow the candidate's share of the traffic stage by stage, judged at each (REL-6)."""
 
-    strategy: Literal["canary"]
+    strategy: Literal["canary"] = Field(description="canary: a growing share, judged stage by stage")
     stages: list[CanaryStage] = Field(min_length=1, description="weights rise; the last one is 100%")
 
     @model_validator(mode="after")
     def _rising(self) -> Self:
-        weights = [stage.weight for stage in self.stages]
-        if any(later <= earlier for earlier, later in itertools.pairwise(weights)):
-            raise ValueError(f"expected weights that rise from stage to stage; found {weights}")
-        if weights[-1] != 100:
-            raise ValueError(f"expected the last stage at 100%; found {weights[-1]:g}%")
+        refuse("Canary", stage_problems([stage.weight for stage in self.stages]))
         return self
 
 
 class Rolling(StrictModel):
     """Replace instances batch by batch (REL-8)."""
 
-    strategy: Literal["rolling"]
+    strategy: Literal["rolling"] = Field(description="rolling: instances are replaced in place, batch by batch")
     batch: int = Field(default=1, ge=1, description="instances replaced at a time")
     max_surge: Percent | None = Field(default=None, description="instances above the wanted number, rounded up")
     max_unavailable: Percent | None = Field(default=None, description="instances below the wanted number, rounded down")
     soak_s: Duration = Field(default=10.0, alias="soak", description="how long each batch is watched")
-    checks: list[Check] = Field(min_length=1)
+    checks: list[Check] = Field(min_length=1, description="must hold after every batch")
+
+    @model_validator(mode="after")
+    def _can_move(self) -> Self:
+        if self.max_surge == 0 and self.max_unavailable == 0:
+            expected = "more than 0%, as max_surge is 0% too and nothing could ever be replaced"
+            refuse("Rolling", [Problem(("max_unavailable",), "0%", expected)])
+        return self
 
 
 Promotion = Annotated[BlueGreen | Canary | Rolling, Field(discriminator="strategy")]
@@ -126,7 +166,7 @@ Promotion = Annotated[BlueGreen | Canary | Rolling, Field(discriminator="strateg
 class Analysis(StrictModel):
     """How the checks of a rollout are evaluated."""
 
-    every_s: Duration = Field(default=10.0, alias="every", gt=0, description="one analysis interval")
+    every_s: PositiveDuration = Field(default=10.0, alias="every", description="one analysis interval")
     wait_for_data_s: Duration = Field(
         default=600.0, alias="wait_for_data", description="no data this long after the soak is a failure, never a pass"
     )
@@ -145,45 +185,122 @@ class Validation(StrictModel):
 
 
 class ServiceFile(StrictModel):
-    """slipway.yaml: everything that Slipway needs to know about one service."""
+    """Everything that Slipway needs to know about one service."""
 
-    service: Name
-    description: str = ""
-    build: Build = Build()
-    test: Test
-    scan: list[Scan] = Field(min_length=1)
-    run: Run
-    smoke: list[HttpCheck] = Field(min_length=1)
-    end_to_end: list[Command] = Field(default_factory=list, description="SLIPWAY_URL tells them where staging is")
-    metrics: dict[str, Metric]
-    analysis: Analysis = Analysis()
-    promotion: Promotion
-    validation: Validation
+    service: Name = Field(description="the service's name, as the estate file knows it")
+    description: str = Field(default="", description="what the service is, for people")
+    build: Build = Field(default=Build(), description="makes the artefact; without it the artefact is the whole tree")
+    test: Test = Field(description="must pass before anything is deployed")
+    scan: list[Scan] = Field(min_length=1, description="security scanners; all must pass")
+    run: Run = Field(description="how one instance is run")
+    smoke: list[HttpCheck] = Field(
+        min_length=1, description="requests sent to every new release before it gets traffic"
+    )
+    end_to_end: list[Command] = Field(
+        default_factory=list, description="run against staging; SLIPWAY_URL tells them where it is"
+    )
+    metrics: dict[str, Metric] = Field(description="the figures that checks refer to, by name")
+    analysis: Analysis = Field(default=Analysis(), description="how the checks are evaluated")
+    promotion: Promotion = Field(description="how production gets a new release; the key 'strategy' says which way")
+    validation: Validation = Field(description="what must hold once production runs the new release")
 
     @model_validator(mode="after")
-    def _checks_fit_metrics(self) -> Self:
-        problems = []
-        for where, check in self.checks():
-            metric = self.metrics.get(check.metric)
-            if metric is None:
-                problems.append(f"{where}: unknown metric {check.metric!r}; known: {', '.join(sorted(self.metrics))}")
-                continue
-            try:
-                check.bound(metric.unit)
-            except ValueError as error:
-                problems.append(f"{where}: {check.metric} is measured in {metric.unit}: {error}")
-        if problems:
-            raise ValueError("; ".join(problems))
+    def _consistent(self) -> Self:
+        refuse("ServiceFile", problems(self))
         return self
 
     def checks(self) -> list[tuple[str, Check]]:
-        """Return every check of the file with the place that it stands in."""
-        places: list[tuple[str, list[Check]]] = [
-            ("analysis.rollback_when_not", self.analysis.rollback_when_not),
-            ("validation.limits", self.validation.limits),
+        """Return every check of the file with the place that it stands in, such as 'validation.limits.0'."""
+        return [(".".join(map(str, place)), check) for place, check in self.placed_checks()]
+
+    def placed_checks(self) -> list[tuple[Place, Check]]:
+        """Return every check of the file with the keys on the way to it."""
+        lists: list[tuple[Place, list[Check]]] = [
+            (("analysis", "rollback_when_not"), self.analysis.rollback_when_not),
+            (("validation", "limits"), self.validation.limits),
         ]
         if isinstance(self.promotion, Canary):
-            places += [(f"promotion.stages.{n}.checks", s.checks) for n, s in enumerate(self.promotion.stages)]
+            lists += [(("promotion", "stages", n, "checks"), s.checks) for n, s in enumerate(self.promotion.stages)]
         else:
-            places.append(("promotion.checks", self.promotion.checks))
-        return [(f"{where}.{n}", check) for where, checks in places for n, check in enumerate(checks)]
+            lists.append((("promotion", "checks"), self.promotion.checks))
+        return [((*place, n), check) for place, checks in lists for n, check in enumerate(checks)]
+
+
+CHECK_PLACES: tuple[Place, ...] = (
+    ("analysis", "rollback_when_not", "*"),
+    ("validation", "limits", "*"),
+    ("promotion", "checks", "*"),
+    ("promotion", "stages", "*", "checks", "*"),
+)
+"""Where checks stand in a service file; '*' is any position."""
+
+
+def problems(file: ServiceFile) -> list[Problem]:
+    """Return what is wrong between the parts of a service file: checks against metrics, scanners against reports."""
+    scans = [((("scan", n)), scan) for n, scan in enumerate(file.scan)]
+    return check_problems(file.metrics, file.placed_checks()) + scan_problems(scans)
+
+
+def check_problems(metrics: Mapping[str, Metric | None], checks: Iterable[tuple[Place, Check]]) -> list[Problem]:
+    """Return the checks whose metric is unknown, or whose bound is not written in the metric's unit.
+
+    Args:
+        metrics: by name; None stands for a metric that is there, but has mistakes of its own.
+        checks: with the place of each.
+    """
+    found = []
+    for place, check in checks:
+        if check.metric not in metrics:
+            known = ", ".join(sorted(metrics)) or "none"
+            unknown = f"the unknown metric {check.metric!r}{near(check.metric, metrics)}"
+            found.append(Problem((*place, "metric"), unknown, f"one of: {known}"))
+        elif (metric := metrics[check.metric]) is not None:
+            found += _bound_problems(place, check, metric)
+    return found
+
+
+def _bound_problems(place: Place, check: Check, metric: Metric) -> list[Problem]:
+    try:
+        check.bound(metric.unit)
+    except Expected as error:
+        bound = "at_most" if check.at_most is not None else "at_least"
+        expected = f"{error.expected} (the unit of {check.metric} is {metric.unit})"
+        value = getattr(check, bound)
+        found = f"the text {value!r}" if isinstance(value, str) else f"the number {value:g}"
+        return [Problem((*place, bound), found, expected)]
+    return []
+
+
+def step_problems(weights: Sequence[float]) -> list[Problem]:
+    """Return the steps of a blue-green release that do not rise, or that leave nothing for the end."""
+    problems = _not_rising("steps", weights)
+    if weights and weights[-1] == 100:
+        last = len(weights) - 1
+        problems.append(Problem(("steps", last, "weight"), "100%", "less than 100%, which follows the last step"))
+    return problems
+
+
+def stage_problems(weights: Sequence[float]) -> list[Problem]:
+    """Return the stages of a canary that do not rise, and a last one that is not 100 %."""
+    if not weights or weights[-1] == 100:
+        return _not_rising("stages", weights)
+    last = Problem(("stages", len(weights) - 1, "weight"), write_percent(weights[-1]), "100%, as it is the last stage")
+    return [*_not_rising("stages", weights[:-1]), last]
+
+
+def _not_rising(key: str, weights: Sequence[float]) -> list[Problem]:
+    before = [0.0, *weights]
+    return [
+        Problem((key, n, "weight"), write_percent(weight), f"more than the {write_percent(before[n])} before it")
+        for n, weight in enumerate(weights)
+        if weight <= before[n]
+    ]
+
+
+def scan_problems(scans: Iterable[tuple[Place, Scan]]) -> list[Problem]:
+    """Return the scanners that are not told where to write the report that is read afterwards."""
+    return [
+        Problem((*place, "command"), "no '{output}'", "'{output}' where the report's path belongs, or 'report: stdout'")
+        for place, scan in scans
+        if scan.report == "file" and not any("{output}" in part for part in scan.command)
+    ]

@@ -1,39 +1,99 @@
 """Quantities as people write them: durations, percentages, sizes. A number without its unit is refused."""
 
 import re
+from decimal import Decimal
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PERCENT = re.compile(r"(\d+(?:\.\d+)?) ?%")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(KiB|MiB|GiB|TiB)")
+_LONGEST_S = 366 * 86400.0
+_PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?%")
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(KiB|MiB|GiB|TiB)")
 _BYTES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_LARGEST = 1024 * 2**40
+
+# Patterns of the JSON Schemas: the same language as the parsers, as far as a pattern can say it.
+DURATION_PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$"
+POSITIVE_DURATION_PATTERN = r"^(?=.*[1-9])([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$"
+PERCENT_PATTERN = r"^(0*100(\.0+)?|0*[0-9]{1,2}(\.[0-9]+)?) ?%$"
+SIZE_PATTERN = r"^(?=.*[1-9])[0-9]+(\.[0-9]+)? ?(KiB|MiB|GiB|TiB)$"
+NAME_PATTERN = r"^[a-z][a-z0-9-]{0,38}[a-z0-9]$"
+VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
+PATH_PATTERN = r"^/"
+ADDRESS_PATTERN = r"^https?://"
+
+DURATION_WORDS = "a duration with its unit, such as 30s, 5m or 1h, up to 366d"
+POSITIVE_DURATION_WORDS = "a duration above zero with its unit, such as 30s, 5m or 1h, up to 366d"
+PERCENT_WORDS = "a percentage from 0% to 100%, such as 0.1%"
+SIZE_WORDS = "a size above zero with its unit, such as 512MiB or 2GiB, up to 1024TiB"
+
+PATTERN_WORDS = {
+    DURATION_PATTERN: DURATION_WORDS,
+    POSITIVE_DURATION_PATTERN: POSITIVE_DURATION_WORDS,
+    PERCENT_PATTERN: PERCENT_WORDS,
+    SIZE_PATTERN: SIZE_WORDS,
+    NAME_PATTERN: "a name: 2 to 40 lower-case letters, digits and dashes, a letter first and no dash last",
+    VARIABLE_PATTERN: "the name of an environment variable: letters, digits and underscores, no digit first",
+    PATH_PATTERN: "a path that starts with /",
+    ADDRESS_PATTERN: "an address that starts with http:// or https://",
+}
+"""What the patterns of the files' models mean, in words: for messages and for the reference."""
+
+
+class Expected(ValueError):
+    """A value is not what its place needs.
+
+    Args:
+        expected: what the place needs, as the end of a sentence that starts with 'expected'.
+        found: what stands there; left out where it may be a secret.
+    """
+
+    def __init__(self, expected: str, *found: object) -> None:
+        self.expected = expected
+        super().__init__("; ".join([*(f"found {value!r}" for value in found), f"expected {expected}"]))
 
 
 def parse_duration(value: object) -> float:
-    """Return the seconds in text like '30s', '250ms', '5m', '1h', '2d' or '1h30m'.
+    """Return the seconds in text like '30s', '250ms', '5m', '1h', '2d' or '1h30m', up to 366 days.
 
     Raises:
-        ValueError: the unit is missing or unknown; the message says what was found and what is expected.
+        Expected: the unit is missing or unknown, or it is too long; says what was found and what is expected.
     """
-    text = str(value).strip() if isinstance(value, str) else ""
-    parts = _DURATION.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(f"expected a duration with its unit, such as 30s, 5m or 1h; found {value!r}")
-    return float(sum(float(number) * _SECONDS[unit] for number, unit in parts))
+    parts = _DURATION.findall(value) if isinstance(value, str) else []
+    if not parts or "".join(number + unit for number, unit in parts) != value:
+        raise Expected(DURATION_WORDS, value)
+    seconds = float(sum(float(number) * _SECONDS[unit] for number, unit in parts))
+    if seconds > _LONGEST_S:
+        raise Expected(DURATION_WORDS, value)
+    return seconds
+
+
+def parse_positive_duration(value: object) -> float:
+    """Return the seconds in text like '30s', for waits that must not be nothing.
+
+    Raises:
+        Expected: it is no duration, or it is zero.
+    """
+    try:
+        seconds = parse_duration(value)
+    except Expected:
+        seconds = 0.0
+    if seconds <= 0:
+        raise Expected(POSITIVE_DURATION_WORDS, value)
+    return seconds
 
 
 def parse_percent(value: object) -> float:
     """Return the number in text like '0.1%' or '25 %', from 0 to 100.
 
     Raises:
-        ValueError: no per cent sign, or out of range.
+        Expected: no per cent sign, or out of range.
     """
-    match = _PERCENT.fullmatch(value.strip()) if isinstance(value, str) else None
+    match = _PERCENT.fullmatch(value) if isinstance(value, str) else None
     if match is None or not 0 <= float(match[1]) <= 100:
-        raise ValueError(f"expected a percentage from 0% to 100%, such as 0.1%; found {value!r}")
+        raise Expected(PERCENT_WORDS, value)
     return float(match[1])
 
 
@@ -41,19 +101,41 @@ def parse_size(value: object) -> int:
     """Return the bytes in text like '512MiB' or '2GiB' (binary units only, so that nobody has to guess).
 
     Raises:
-        ValueError: the unit is missing or unknown.
+        Expected: the unit is missing or unknown, or it is less than a byte or more than 1024 TiB.
     """
-    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError(f"expected a size with its unit, such as 512MiB or 2GiB; found {value!r}")
-    return int(float(match[1]) * _BYTES[match[2]])
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    size = float(match[1]) * _BYTES[match[2]] if match else 0.0
+    if not 1 <= size <= _LARGEST:
+        raise Expected(SIZE_WORDS, value)
+    return int(size)
+
+
+def write_duration(seconds: float) -> str:
+    """Return the text that parse_duration reads as these seconds, in the largest unit that fits: '10m', '90s'."""
+    for unit in ("d", "h", "m", "s"):
+        if seconds >= _SECONDS[unit] and seconds % _SECONDS[unit] == 0:
+            return f"{seconds / _SECONDS[unit]:.0f}{unit}"
+    return f"{Decimal(repr(float(seconds))).normalize():f}s"
+
+
+def write_percent(percent: float) -> str:
+    """Return the text that parse_percent reads as this number: '0.1%', '100%'."""
+    return f"{Decimal(repr(float(percent))).normalize():f}%"
+
+
+def write_size(size: int) -> str:
+    """Return the text that parse_size reads as these bytes, in the largest unit that fits: '512MiB'."""
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        if size % _BYTES[unit] == 0:
+            return f"{size // _BYTES[unit]}{unit}"
+    return f"{Decimal(size) / 1024:f}KiB"
 
 
 def show_duration(seconds: float) -> str:
     """Return seconds as a person would write them: '250 ms', '4.2 s', '5 min', '1 h 30 min'."""
-    if seconds < 1:
+    if round(seconds * 1000) < 1000:
         return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s".replace(".0 s", " s")
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
@@ -70,19 +152,26 @@ def show_percent(percent: float) -> str:
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
-    WithJsonSchema({"type": "string", "pattern": r"^(\d+(\.\d+)?(ms|s|m|h|d))+$", "examples": ["30s", "5m", "1h"]}),
+    PlainSerializer(write_duration, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["30s", "5m", "1h"]}),
+]
+PositiveDuration = Annotated[
+    float,
+    BeforeValidator(parse_positive_duration),
+    PlainSerializer(write_duration, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": POSITIVE_DURATION_PATTERN, "examples": ["30s", "5m", "1h"]}),
 ]
 Percent = Annotated[
     float,
     BeforeValidator(parse_percent),
-    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)? ?%$", "examples": ["0.1%", "25%"]}),
+    PlainSerializer(write_percent, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": PERCENT_PATTERN, "examples": ["0.1%", "25%"]}),
 ]
 Size = Annotated[
     int,
     BeforeValidator(parse_size),
-    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)? ?(KiB|MiB|GiB|TiB)$", "examples": ["512MiB"]}),
+    PlainSerializer(write_size, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": SIZE_PATTERN, "examples": ["512MiB", "2GiB"]}),
 ]
-Name = Annotated[
-    str,
-    Field(pattern=r"^[a-z][a-z0-9-]{0,38}[a-z0-9]$", description="lower-case letters, digits and dashes, 2 to 40"),
-]
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Variable = Annotated[str, Field(pattern=VARIABLE_PATTERN)]

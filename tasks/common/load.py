@@ -1,0 +1,183 @@
+"""Reading the two files that people write: everything that is wrong is told at once, with its line, before any use."""
+
+import itertools
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
+from pathlib import PurePath
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import BaseModel
+
+from tasks.common.document import Document, Mistake, read
+from tasks.common.errors import Refused
+from tasks.common.estate import Environment, Estate, order_problems
+from tasks.common.mistakes import M, mistakes, problem_mistakes, show, validate
+from tasks.common.model import Check, DriverSpec, Metric, Place, Problem, near
+from tasks.common.service import (
+    CHECK_PLACES,
+    Scan,
+    ServiceFile,
+    check_problems,
+    scan_problems,
+    stage_problems,
+    step_problems,
+)
+from tasks.common.units import Expected, parse_percent
+
+SettingsModels = Callable[[str, str], type[BaseModel] | None]
+"""Port and driver's name to the model of its settings; None where there is no such driver."""
+
+_MOST_LISTED = 200
+_NONE_KNOWN: Mapping[str, Collection[str]] = MappingProxyType({})
+_SUPPLIED = {"source": "repository"}
+"""Settings that are not in a driver's own part of the file: a source's repository stands with each service."""
+
+
+def load_service(text: str, origin: str) -> ServiceFile:
+    """Return the service file.
+
+    Args:
+        text: its content.
+        origin: what the file is called in messages: its path, perhaps with the commit that it is from.
+
+    Raises:
+        Refused: it has mistakes; all are listed, each with its line, what was found and what is expected.
+    """
+    document = read(text)
+    file, found = _validated(ServiceFile, document)
+    if file is None and not document.broken:
+        found += problem_mistakes(_service_problems(document), document)
+    return _sound(file, found, origin, "docs/reference/service-file.md")
+
+
+def load_estate(
+    text: str, origin: str, settings_models: SettingsModels, known: Mapping[str, Collection[str]] = _NONE_KNOWN
+) -> Estate:
+    """Return the estate, the settings of its drivers checked by the drivers' own models.
+
+    Args:
+        text: the file's content.
+        origin: what the file is called in messages: its path.
+        settings_models: finds the model of a driver's settings.
+        known: the drivers of each port, for the message about an unknown one.
+
+    Raises:
+        Refused: it has mistakes; all are listed, each with its line, what was found and what is expected.
+    """
+    document = read(text)
+    file, found = _validated(Estate, document)
+    if not document.broken:
+        if file is None:
+            found += problem_mistakes(order_problems(_predecessors(document)), document)
+        for place in _driver_places(document):
+            found += _driver_mistakes(document, place, settings_models, known)
+    return _sound(file, found, origin, "docs/reference/estate-file.md")
+
+
+def _validated(model: type[M], document: Document) -> tuple[M | None, list[Mistake]]:
+    found = list(document.mistakes)
+    if document.broken:
+        return None, found
+    result = validate(model, document.data)
+    return (None, found + mistakes(model, result, document)) if isinstance(result, list) else (result, found)
+
+
+def _sound(file: M | None, found: list[Mistake], origin: str, reference: str) -> M:
+    """Return the file if nothing was found."""
+    name, unique = PurePath(origin).name or origin, sorted(set(found))
+    if file is not None and not unique:
+        return file
+    more = [f"... and {len(unique) - _MOST_LISTED} more"] if len(unique) > _MOST_LISTED else []
+    count = "1 mistake" if len(unique) == 1 else f"{len(unique)} mistakes"
+    raise Refused(
+        f"{name} has {count}",
+        on=origin,
+        next_action=f"correct what is listed, then run the same command again ({reference} explains every key)",
+        facts={"mistakes": "\n".join([*(f"{name}:{each.line}: {each}" for each in unique[:_MOST_LISTED]), *more])},
+    )
+
+
+def _piece(document: Document, place: Place, model: type[M]) -> M | None:
+    """Return one part of a file that has mistakes elsewhere; None if this part has mistakes, too."""
+    result = validate(model, document.at(place))
+    return None if isinstance(result, list) else result
+
+
+def _service_problems(document: Document) -> Iterator[Problem]:
+    """Find what is wrong between the sound parts of a service file that has mistakes in other parts."""
+    metrics = document.at(("metrics",))
+    if isinstance(metrics, dict):
+        judged = {name: _piece(document, ("metrics", name), Metric) for name in metrics}
+        places = itertools.chain.from_iterable(_matches(document.data, pattern) for pattern in CHECK_PLACES)
+        checks = [(place, _piece(document, place, Check)) for place in places]
+        yield from check_problems(judged, [(place, check) for place, check in checks if check is not None])
+    for strategy, key, judge in (("canary", "stages", stage_problems), ("blue-green", "steps", step_problems)):
+        if document.at(("promotion", "strategy")) == strategy:
+            problems = judge(_weights(document, ("promotion", key)))
+            yield from (replace(each, place=("promotion", *each.place)) for each in problems)
+    scans = [(place, _piece(document, place, Scan)) for place in _matches(document.data, ("scan", "*"))]
+    yield from scan_problems([(place, scan) for place, scan in scans if scan is not None])
+
+
+def _weights(document: Document, place: Place) -> list[float]:
+    """Return the weights of a list of stages; none if one of them is wrong or missing."""
+    try:
+        return [parse_percent(document.at((*item, "weight"))) for item in _matches(document.data, (*place, "*"))]
+    except Expected:
+        return []
+
+
+def _matches(data: Any, pattern: Place) -> Iterator[Place]:
+    if not pattern:
+        yield ()
+        return
+    step, rest = pattern[0], pattern[1:]
+    if step == "*" and isinstance(data, list):
+        for position, item in enumerate(data):
+            yield from ((position, *place) for place in _matches(item, rest))
+    elif isinstance(data, dict):
+        for name in data if step == "*" else [step]:
+            if name in data:
+                yield from ((name, *place) for place in _matches(data[name], rest))
+
+
+def _predecessors(document: Document) -> dict[str, str | None]:
+    before = {}
+    for place in _matches(document.data, ("environments", "*")):
+        earlier = document.at((*place, "promotes_from"))
+        before[str(place[-1])] = earlier if isinstance(earlier, str) else None
+    return before
+
+
+def _driver_places(document: Document) -> Iterator[Place]:
+    """Find every place that names a driver; the last key of each is the driver's port."""
+    for name in _driver_fields(Estate):
+        yield (name,)
+    for place in _matches(document.data, ("environments", "*")):
+        yield from ((*place, name) for name in _driver_fields(Environment))
+
+
+def _driver_fields(model: type[BaseModel]) -> list[str]:
+    return [name for name, field in model.model_fields.items() if field.annotation is DriverSpec]
+
+
+def _driver_mistakes(
+    document: Document, place: Place, settings_models: SettingsModels, known: Mapping[str, Collection[str]]
+) -> list[Mistake]:
+    data, port = document.at(place), str(place[-1])
+    if not isinstance(data, dict) or not isinstance(data.get("driver"), str):
+        return []  # not there, or found wrong already
+    model = settings_models(port, data["driver"])
+    if model is None:
+        names = sorted(known.get(port, ()))
+        expected = f"one of: {', '.join(names)}" if names else f"a driver of the port {port}"
+        found = show(data["driver"]) + near(data["driver"], names)
+        return problem_mistakes([Problem(("driver",), found, expected)], document, place)
+    settings = {name: value for name, value in data.items() if name != "driver"}
+    supplied = _SUPPLIED.get(port)
+    if supplied is not None and supplied in settings:
+        problem = Problem((supplied,), "a key that does not belong here", f"it under services.NAME.{supplied}")
+        return problem_mistakes([problem], document, place)
+    result = validate(model, settings | ({supplied: supplied} if supplied else {}))
+    return mistakes(model, result, document, place) if isinstance(result, list) else []

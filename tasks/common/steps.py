@@ -1,0 +1,49 @@
+"""What the @task functions of every capability share."""
+
+import logging
+from typing import Any
+
+from prefect import Task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+
+from tasks.common.errors import Retryable, SlipwayError
+
+
+def transient(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:
+    """Return whether a failed task may be tried again: only if the driver said so (house rule 7)."""
+    del task, run
+    return isinstance(state.data, Retryable)
+
+
+ONCE: dict[str, Any] = {"cache_policy": NO_CACHE}
+"""Options of tasks that are not tried again. Nothing is cached: every run observes for itself (house rule 3)."""
+
+TRANSIENT: dict[str, Any] = {
+    **ONCE,
+    "retries": 4,
+    "retry_delay_seconds": [0.5, 1, 2, 4],
+    "retry_condition_fn": transient,
+}
+"""Options of tasks that are tried again when the driver says that this may help."""
+
+
+class ReadableErrors(logging.Filter):
+    """Shows our own errors as what they are: the whole block once, where the task failed, and no stack of calls.
+
+    Prefect logs an exception with its stack where the task fails, again where the flow fails, and again where the
+    process ends: a hundred lines around the four that matter. Other exceptions keep their stacks: those are bugs.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the record is shown; change it where it is about one of our errors."""
+        error = record.exc_info[1] if record.exc_info else None
+        if not isinstance(error, SlipwayError):
+            return True
+        text = error.block() if record.name == "prefect.task_runs" else error.block().splitlines()[0]
+        record.msg, record.args, record.exc_info, record.exc_text = text, (), None, None
+        return record.name != "prefect.engine"
+
+
+for _name in ("prefect.task_runs", "prefect.flow_runs", "prefect.engine"):
+    logging.getLogger(_name).addFilter(ReadableErrors())
