@@ -1,0 +1,123 @@
+"""Commits in memory, for tests and dry runs."""
+
+import shutil
+from pathlib import Path
+from typing import Self
+
+from pydantic import AwareDatetime, Field, model_validator
+
+from blocks.context import Context
+from tasks.common.errors import Refused
+from tasks.common.model import StrictModel
+from tasks.release.model import Commit
+
+
+class MemoryCommit(StrictModel):
+    """One commit and its whole tree."""
+
+    sha: str = Field(pattern=r"^[0-9a-f]{40}$")
+    subject: str
+    author: str = "nobody"
+    committed_at: AwareDatetime
+    files: dict[str, str] = Field(description="content by path")
+
+
+class MemorySource:
+    """Serves a line of commits.
+
+    Args:
+        settings: the commits.
+        context: not used.
+    """
+
+    class Settings(StrictModel):
+        """Settings of the driver `memory`."""
+
+        repository: str = Field(default="memory", description="only shown")
+        commits: list[MemoryCommit] = Field(
+            default_factory=list, description="oldest first, each the next one's parent"
+        )
+        names: dict[str, str] = Field(default_factory=dict, description="hash by branch or tag")
+
+        @model_validator(mode="after")
+        def _names_known(self) -> Self:
+            unknown = set(self.names.values()) - {commit.sha for commit in self.commits}
+            if unknown:
+                raise ValueError(f"names: no commits {sorted(unknown)}")
+            return self
+
+    def __init__(self, settings: Settings, context: Context) -> None:
+        del context
+        self._where = settings.repository
+        self._names = settings.names
+        self._commits = settings.commits
+
+    def resolve(self, revision: str) -> Commit:
+        """Return the commit that a hash, branch or tag names.
+
+        Raises:
+            Refused: the revision is unknown or ambiguous.
+        """
+        wanted = self._names.get(revision, revision)
+        found = [commit for commit in self._commits if len(wanted) >= 4 and commit.sha.startswith(wanted)]
+        if len(found) != 1:
+            raise Refused(
+                "the revision is ambiguous" if found else "no such revision",
+                on=f"{revision!r} in {self._where}",
+                next_action="give more digits of the hash" if found else "check the spelling",
+                facts={"latest branches and tags": ", ".join(sorted(self._names))},
+            )
+        return _commit(found[0])
+
+    def check_out(self, commit: Commit, into: Path) -> None:
+        """`into` holds the commit's tree and nothing else. *Idempotent:* yes; what was there is replaced.
+
+        Raises:
+            Refused: no such commit.
+        """
+        files = self._found(commit.sha).files
+        if into.exists():
+            shutil.rmtree(into)
+        for name, content in files.items():
+            path = into / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content, encoding="utf-8")
+
+    def read_file(self, commit: Commit, path: str) -> str:
+        """Return one file of the commit.
+
+        Raises:
+            Refused: the commit has no such file.
+        """
+        files = self._found(commit.sha).files
+        if path not in files:
+            raise Refused(
+                "the commit has no such file",
+                on=f"{path} in commit {commit.short} of {self._where}",
+                next_action="check the path from the repository's root, and that the file is committed",
+            )
+        return files[path]
+
+    def log(self, after: str | None, until: Commit, limit: int) -> tuple[Commit, ...]:
+        """Return the commits after `after` (a hash; none: from the beginning) up to `until`, newest first.
+
+        Raises:
+            Refused: one of the two is unknown.
+        """
+        first = 0 if after is None else self._commits.index(self._found(after)) + 1
+        last = self._commits.index(self._found(until.sha))
+        return tuple(_commit(found) for found in reversed(self._commits[first : last + 1]))[:limit]
+
+    def _found(self, sha: str) -> MemoryCommit:
+        for commit in self._commits:
+            if commit.sha == sha:
+                return commit
+        raise Refused(
+            "no such commit",
+            on=f"{sha} in {self._where}",
+            next_action="check that its branch was not rewritten or deleted since",
+        )
+
+
+def _commit(found: MemoryCommit) -> Commit:
+    return Commit(sha=found.sha, subject=found.subject, author=found.author, committed_at=found.committed_at)
