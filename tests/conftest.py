@@ -1,0 +1,20 @@
+"""Fixtures that many suites use."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.postgresql import Cluster, running_cluster
+
+
+@pytest.fixture(scope="session")
+def postgresql_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One private PostgreSQL for the whole session."""
+    with running_cluster(tmp_path_factory.mktemp("postgresql")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def database_url(postgresql_cluster: Cluster) -> str:
+    """The address, password included, of a fresh empty database whose owner is the role in it."""
+    return postgresql_cluster.database()
