@@ -1,0 +1,125 @@
+"""Unpacked releases on disk: complete or not there at all."""
+
+import gzip
+import re
+import shutil
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Collection
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from blocks.files import CHUNK_BYTES, digest_of_file, system_errors
+from tasks.common.errors import Refused
+
+_DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
+_PREFIX_LENGTH = 16
+_TEMPORARY = "."
+
+
+def verify_digest(archive: Path, digest: str) -> None:
+    """The file's content is the one that the digest ('sha256:<64 hex digits>') was made from.
+
+    Raises:
+        Refused: it is not, the file cannot be read, or the digest is none.
+        Retryable: the system was short of something for a moment.
+    """
+    with system_errors("the release's archive cannot be read", archive):
+        found = digest_of_file(archive)
+    if found != digest or not _DIGEST.fullmatch(digest):
+        raise Refused(
+            "the archive is not the one that was built: its digest differs",
+            on=str(archive),
+            next_action="fetch it from the store again; if it differs again, treat the store as tampered with",
+            facts={"expected": digest, "found": found},
+        )
+
+
+class PlacedReleases:
+    """The folder that the releases of one service in one environment are unpacked in.
+
+    A release's folder is called by the start of its digest and its name, so that it can be told from the name alone
+    what is placed. Folders that start with a dot are half made or half removed.
+
+    Args:
+        folder: the folder; made when it is needed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def find(self, release: str, digest: str) -> Path | None:
+        """Return the folder that the release is unpacked in, if it is placed."""
+        path = self._path(release, digest)
+        return path if path.is_dir() else None
+
+    def place(self, archive: Path, release: str, digest: str) -> None:
+        """The release is unpacked, as a whole.
+
+        *Idempotent:* yes: a placed release is left alone, and what an interrupted call left is never taken for one.
+
+        Raises:
+            Refused: the archive's digest is wrong, it cannot be unpacked safely, or there is no room or no right to.
+            Retryable: the system was short of something for a moment.
+        """
+        verify_digest(archive, digest)
+        if self.find(release, digest) is not None:
+            return
+        with system_errors("the release cannot be unpacked", self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=self._folder))
+            try:
+                _unpack(archive, temporary)
+                # mkdtemp lets nobody else in, but instances may run as another user.
+                temporary.chmod(0o755)
+                temporary.rename(self._path(release, digest))
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+
+    def remove_all_but(self, keep: Collection[str]) -> tuple[str, ...]:
+        """Only releases in `keep` are placed; returns the names of those that have been removed, sorted.
+
+        *Idempotent:* yes; a half-removed release is not a placed one, and the next call removes the rest.
+
+        Raises:
+            Refused: no right to remove them.
+            Retryable: the system was short of something for a moment.
+        """
+        removed = set()
+        with system_errors("old releases cannot be removed", self._folder):
+            # Sorted, remains of interrupted calls come first, and are out of the way of the renaming.
+            for path in sorted(self._folder.iterdir()) if self._folder.is_dir() else ():
+                release = unquote(path.name[_PREFIX_LENGTH + 1 :])
+                if path.name.startswith(_TEMPORARY):
+                    shutil.rmtree(path)
+                elif release not in keep:
+                    shutil.rmtree(path.rename(path.with_name(_TEMPORARY + path.name)))
+                    removed.add(release)
+        return tuple(sorted(removed))
+
+    def _path(self, release: str, digest: str) -> Path:
+        return self._folder / f"{digest.removeprefix('sha256:')[:_PREFIX_LENGTH]}-{quote(release, safe='')}"
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    try:
+        with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as content:
+            content.extractall(folder, filter="data")
+            # Tar stops at its own end; the checksum that shows a damaged or shortened file comes after that.
+            while stream.read(CHUNK_BYTES):
+                pass
+    except tarfile.FilterError as error:
+        raise Refused(
+            "the archive holds an entry that must not be unpacked",
+            on=str(archive),
+            next_action="find out who built it: archives that Slipway builds hold nothing like that",
+            facts={"entry": error.tarinfo.name, "reason": type(error).__name__},
+        ) from error
+    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise Refused(
+            "the archive is not a tar.gz archive that can be read",
+            on=str(archive),
+            next_action="build the release again",
+            facts={"reason": f"{type(error).__name__}: {error}"},
+        ) from error
