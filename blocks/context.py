@@ -14,7 +14,8 @@ class Context:
     Args:
         base: the estate file's folder, which relative paths of its settings start from.
         target: what the work is about; None for drivers that serve the whole estate (store, ledger).
-        secrets: resolves references, and redacts every value that it has resolved.
+        secrets: resolves references, and redacts every value that it has resolved; its relative `file:` references
+            start from `base` where it was made without a folder of its own.
         path: folders put in front of PATH for commands that the driver starts.
     """
 
@@ -22,6 +23,9 @@ class Context:
     target: Target | None = None
     secrets: Secrets = field(default_factory=Secrets)
     path: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.secrets.start_from(self.base)
 
     def resolve(self, path: str) -> Path:
         """Return a path of the estate file as an absolute one."""
