@@ -1,0 +1,1 @@
+"""Campus: a small learning platform. Courses, learners, enrolments, progress."""
