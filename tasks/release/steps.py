@@ -1,1 +1,389 @@
-"""The @task functions of this capability: thin, and the only module here that imports Prefect."""
+"""The @task functions of a release: thin, and the only module here that imports Prefect."""
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from uuid import uuid4
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+
+from blocks import shell
+from blocks.estate import OpenEstate, Site, open_estate
+from blocks.job import SERVICE_FILE, Job, kept_release
+from blocks.journal import save_unsent
+from tasks.common.errors import Refused, SlipwayError, Unsafe
+from tasks.common.load import load_service
+from tasks.common.model import Command, HttpCheck
+from tasks.common.service import ServiceFile
+from tasks.common.steps import ONCE, TRANSIENT
+from tasks.common.units import show_percent
+from tasks.release.model import Artifact, Commit, Kind, Outcome, ReleaseRecord
+from tasks.release.outcome import outcome_of
+from tasks.release.ports import HttpResult, OnLine
+from tasks.release.report import summary
+from tasks.release.request import ReleaseRequest, RollbackRequest
+
+
+def log_lines() -> OnLine:
+    """Return a function that writes a command's lines to the run's log."""
+    return get_run_logger().info
+
+
+@task(name="preflight", task_run_name="preflight", **ONCE)
+def preflight(job: Job) -> None:
+    """Everything that the release will need answers, and nothing was changed. *Idempotent:* yes.
+
+    Raises:
+        Refused: lists everything that is wrong, at once (REL-3).
+    """
+    checks = _preflight_checks(job)
+    with job.journal.timed("preflight", "preflight", checks=[name for name, _ in checks]):
+        with ThreadPoolExecutor(max_workers=len(checks)) as pool:
+            problems = [found for found in pool.map(_problem, checks) if found]
+        if problems:
+            raise Refused(
+                f"preflight found {len(problems)} problems",
+                on=f"{job.service.service} to {job.environment}",
+                next_action="mend all of them, then run this again; 'slipway doctor' looks at the same things",
+                facts={name: error.what + f" ({error.next_action})" for name, error in problems},
+            )
+
+
+def _preflight_checks(job: Job) -> list[tuple[str, Callable[[], object]]]:
+    checks: list[tuple[str, Callable[[], object]]] = [("artefact store answers", job.estate.store.digests)]
+    for environment in job.path:
+        site = job.site(environment)
+        checks += [
+            (f"{site}: runtime answers", site.runtime.observe),
+            (f"{site}: router answers, and stable is healthy", partial(_stable_is_healthy, site)),
+            (f"{site}: metrics answer", site.metrics.check),
+            (f"{site}: secrets are there", partial(_secrets_resolve, job, site)),
+        ]
+    return checks
+
+
+def _problem(check: tuple[str, Callable[[], object]]) -> tuple[str, SlipwayError] | None:
+    name, ask = check
+    try:
+        ask()
+    except SlipwayError as error:
+        return name, error
+    return None
+
+
+def _stable_is_healthy(site: Site) -> None:
+    routing = site.router.observe()
+    serving = [slot for slot, weight in routing.weights.items() if weight > 0]
+    if serving and not any(member.up and member.slot in serving for member in routing.members):
+        raise Refused(
+            "nothing that has traffic is up",
+            on=str(site.target),
+            next_action="this is an outage: 'slipway rollback' to a kept release, or mend the instances first",
+        )
+
+
+def _secrets_resolve(job: Job, site: Site) -> None:
+    workload = site.workload(job.service, job.release, Artifact("", 0, 0))
+    for reference in workload.secrets.values():
+        job.estate.context.secrets.resolve(reference)
+
+
+@task(name="check out", task_run_name="check out {job.commit.short}", **TRANSIENT)
+def check_out(job: Job) -> Path:
+    """The commit's tree is in the run's folder; returns its path. *Idempotent:* yes."""
+    with job.journal.timed("check-out", job.commit.short, commit=job.commit.sha, subject=job.commit.subject):
+        tree = job.folder / "tree"
+        job.source.check_out(job.commit, tree)
+    return tree
+
+
+@task(name="build", task_run_name="build {job.commit.short}", **ONCE)
+def build(job: Job, tree: Path) -> Artifact:
+    """The artefact is in the run's folder; the same commit gives the same digest (REL-2). *Idempotent:* yes."""
+    with job.journal.timed("build", job.commit.short) as facts:
+        artifact = job.estate.builder.build(
+            tree, job.service.build, job.commit, job.archive, env={}, on_line=log_lines()
+        )
+        facts.update(digest=artifact.digest, size_bytes=artifact.size_bytes, files=artifact.files)
+    get_run_logger().info("built %s, %d files, %d bytes", artifact.digest, artifact.files, artifact.size_bytes)
+    job.artifact = artifact
+    return artifact
+
+
+@task(name="command", task_run_name="{kind}: {command.name}", **ONCE)
+def run_command(job: Job, kind: str, command: Command, tree: Path, env: dict[str, str]) -> None:
+    """The command ended with exit code 0. *Idempotent:* as the command is.
+
+    Raises:
+        Refused: it did not, or took too long; the facts carry its last lines.
+    """
+    with job.journal.timed(kind, command.name) as facts:
+        done = shell.run(
+            command.command,
+            cwd=tree,
+            timeout_s=command.timeout_s,
+            redact=job.redact,
+            env={**command.env, **env},
+            path=job.estate.context.path,
+            on_line=log_lines(),
+        )
+        facts.update(exit_code=done.exit_code)
+        if done.exit_code:
+            raise Refused(
+                f"{kind} '{command.name}' failed with exit code {done.exit_code}",
+                on=f"{job.service.service} {job.commit.short}",
+                state="production was not touched",
+                next_action="mend it in the repository, and release the new commit",
+                facts={"last lines": "\n".join(done.tail[-20:])},
+            )
+
+
+def run_tests(job: Job, tree: Path) -> None:
+    """Every test step passed, and enough of the code was covered.
+
+    Raises:
+        Refused: one failed, or too little was covered.
+    """
+    references = job.estate.service(job.service.service).test_secrets
+    missing = sorted(set(job.service.test.secrets) - set(references))
+    if missing:
+        raise Refused(
+            f"the estate supplies no {', '.join(missing)} for the tests",
+            on=job.service.service,
+            next_action=f"add them under services.{job.service.service}.test_secrets of the estate file",
+        )
+    env = {name: job.estate.context.secrets.resolve(references[name]) for name in job.service.test.secrets}
+    for step in job.service.test.steps:
+        run_command(job, "test", step, tree, env)
+    if job.service.test.coverage is not None:
+        _require_coverage(job, tree / job.service.test.coverage.report, job.service.test.coverage.at_least)
+
+
+def _require_coverage(job: Job, report: Path, at_least: float) -> None:
+    try:
+        covered = float(json.loads(report.read_text(encoding="utf-8"))["totals"]["percent_covered"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Refused(
+            f"the coverage report cannot be read: {error}",
+            on=report.name,
+            state="the tests passed; production was not touched",
+            next_action="let a test step write it: coverage json -o FILE",
+        ) from error
+    job.journal.note("coverage", report.name, covered_percent=covered, at_least_percent=at_least)
+    get_run_logger().info("coverage %s, at least %s wanted", show_percent(covered), show_percent(at_least))
+    if covered < at_least:
+        raise Refused(
+            f"the tests cover {show_percent(covered)}, less than {show_percent(at_least)}",
+            on=f"{job.service.service} {job.commit.short}",
+            state="production was not touched",
+            next_action="add tests, or lower test.coverage.at_least in the service file with a reason",
+        )
+
+
+@task(name="publish", task_run_name="publish {artifact.digest}", **TRANSIENT)
+def publish(job: Job, artifact: Artifact) -> None:
+    """The artefact is in the store, under its digest. *Idempotent:* yes."""
+    with job.journal.timed("publish", artifact.digest, size_bytes=artifact.size_bytes):
+        stored = job.estate.store.put(job.archive)
+        if stored != artifact.digest:
+            raise Unsafe(
+                "the archive has changed since it was built",
+                on=str(job.archive),
+                state=f"built as {artifact.digest}, stored as {stored}; nothing was deployed",
+                next_action="look at what writes to the workspace, then release again",
+            )
+
+
+@task(name="smoke", task_run_name="{where}: requests and answers", **TRANSIENT)
+def smoke(job: Job, where: str, base_url: str, checks: list[HttpCheck]) -> None:
+    """Every request got the answer that it must get, refusals included (REL-9). *Idempotent:* as the requests are.
+
+    Raises:
+        Refused: lists every check that failed.
+    """
+    with job.journal.timed("smoke", where) as facts:
+        results = job.estate.prober.probe(base_url, checks)
+        failed = [result for result in results if not result.passed]
+        facts.update(passed=len(results) - len(failed), failed=[_line(result) for result in failed])
+        get_run_logger().info(
+            "%s: %d of %d requests got the right answer", where, len(results) - len(failed), len(results)
+        )
+        if failed:
+            raise Refused(
+                f"{len(failed)} of {len(results)} smoke tests failed",
+                on=f"{where} at {base_url}",
+                state="no traffic was moved for this release by this step",
+                next_action="compare the answers with the service file's expectations; mend the release",
+                facts={result.check.label: result.problem for result in failed},
+            )
+
+
+def _line(result: HttpResult) -> str:
+    return f"{result.check.label}: {result.problem}"
+
+
+@task(name="keep", task_run_name="keep the last {job.estate.file.keep_releases} releases", **ONCE)
+def prune(job: Job) -> None:
+    """Artefacts beyond the last ones kept are gone from store and hosts (REL-12). *Idempotent:* yes.
+
+    Never fails a release that already serves: a problem is logged, and the next release tries again.
+    """
+    try:
+        removed = _prune(job)
+    except SlipwayError as problem:
+        get_run_logger().warning("old artefacts could not be removed: %s", problem)
+        return
+    if removed:
+        job.journal.note("prune", "old artefacts", removed=removed)
+
+
+def _prune(job: Job) -> list[str]:
+    ledger, store = job.estate.ledger, job.estate.store
+    name = job.service.service
+    environments = list(job.estate.file.environments)
+    keep = {
+        record.digest
+        for environment in environments
+        for record in ledger.succeeded(name, environment, job.estate.file.keep_releases)
+    }
+    keep.add(job.artifact.digest if job.artifact else None)
+    known = {record.digest for record in ledger.records(name, None, 1000)}
+    running = _running(job)
+    gone = sorted(
+        digest
+        for digest in store.digests()
+        if digest in known and digest not in keep and digest not in _digests(job, running)
+    )
+    for digest in gone:
+        store.delete(digest)
+    kept = {record.release for record in ledger.records(name, None, 1000) if record.digest in keep} | running
+    for environment in job.path:
+        job.site(environment).runtime.forget(kept)
+    return gone
+
+
+def _running(job: Job) -> set[str]:
+    return {i.release for environment in job.path for i in job.site(environment).runtime.observe()}
+
+
+def _digests(job: Job, releases: set[str]) -> set[str | None]:
+    return {r.digest for r in job.estate.ledger.records(job.service.service, None, 1000) if r.release in releases}
+
+
+def open_release(request: ReleaseRequest) -> Job:
+    """The commit is found, its service file read, and the release is on record.
+
+    Raises:
+        Refused: the estate, the service, the environment or the commit is unknown, or a file has mistakes.
+    """
+    estate = open_estate(request.estate)
+    estate.site(request.service, request.environment)
+    source = estate.source(request.service)
+    commit = source.resolve(request.commit)
+    text = source.read_file(commit, SERVICE_FILE)
+    service = load_service(text, f"{SERVICE_FILE} of {commit.short}")
+    if service.service != request.service:
+        raise Refused(
+            f"the service file is of {service.service!r}, not of {request.service!r}",
+            on=f"{SERVICE_FILE} of {commit.short}",
+            next_action="check the repository that the estate file names for this service",
+        )
+    record = _record(request, Kind.RELEASE, commit, service.promotion.strategy)
+    return _open(estate, service, record, commit, text)
+
+
+def open_rollback(request: RollbackRequest) -> Job:
+    """The kept release is found, and the rollback is on record.
+
+    Raises:
+        Refused: nothing that is kept matches.
+    """
+    estate = open_estate(request.estate)
+    site = estate.site(request.service, request.environment)
+    wanted = request.to or _before_present(estate, site)
+    service, kept = kept_release(estate, request.service, wanted)
+    commit = Commit(kept.commit, kept.subject, "", kept.started_at)
+    record = replace(_record(request, Kind.ROLLBACK, commit, "blue-green"), release=kept.release, digest=kept.digest)
+    job = _open(estate, service, record, commit, "")
+    job.artifact = Artifact(str(kept.digest), 0, 0)
+    job.journal.note("reason", "asked for", reason=request.reason or "none given")
+    return job
+
+
+def _before_present(estate: OpenEstate, site: Site) -> str:
+    present = {i.release for i in site.runtime.observe() if site.router.observe().weights.get(i.slot, 0) > 0}
+    kept = estate.ledger.succeeded(site.target.service, site.target.environment, estate.file.keep_releases)
+    for record in kept:
+        if record.release not in present:
+            return record.release
+    raise Refused(
+        "there is no other release to go back to",
+        on=str(site.target),
+        next_action="'slipway releases list' shows what is kept",
+    )
+
+
+def _record(request: ReleaseRequest | RollbackRequest, kind: Kind, commit: Commit, strategy: str) -> ReleaseRecord:
+    return ReleaseRecord(
+        id=flow_run.get_id() or str(uuid4()),
+        kind=kind,
+        service=request.service,
+        environment=request.environment,
+        release=commit.sha[:12],
+        commit=commit.sha,
+        subject=commit.subject,
+        strategy=strategy,
+        requested_by=request.requested_by or "unknown",
+        started_at=datetime.now(UTC),
+    )
+
+
+def _open(estate: OpenEstate, service: ServiceFile, record: ReleaseRecord, commit: Commit, text: str) -> Job:
+    estate.ledger.prepare()
+    estate.ledger.begin(record)
+    job = Job(estate, service, record, commit)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    if text:
+        job.journal.note("service-file", SERVICE_FILE, text=text)
+    get_run_logger().info("%s %s '%s' to %s", service.service, commit.short, commit.subject, record.environment)
+    return job
+
+
+@contextmanager
+def recorded(job: Job) -> Iterator[None]:
+    """The run's outcome is in the ledger and its summary in the Prefect UI, however the block ends (REL-13)."""
+    try:
+        yield
+    except BaseException as error:
+        _close(job, outcome_of(error, job.environment in job.turned_back), str(error) or type(error).__name__)
+        raise
+    _close(job, Outcome.SUCCEEDED, None)
+
+
+def _close(job: Job, outcome: Outcome, error: str | None) -> None:
+    log = get_run_logger()
+    message = job.redact(error) if error else None
+    digest = job.artifact.digest if job.artifact else None
+    try:
+        job.journal.require_kept()
+        job.estate.ledger.end(job.record.id, outcome, datetime.now(UTC), message, digest)
+        record, evidence = job.estate.ledger.record(job.record.id), job.estate.ledger.evidence(job.record.id)
+    except SlipwayError as problem:
+        left = save_unsent(job.journal, job.estate.workspace)
+        log.error("the ledger did not take everything; the rest is in %s: %s", left, problem)
+        record, evidence = replace(job.record, outcome=outcome, error=message, digest=digest), job.journal.unsent
+    create_markdown_artifact(
+        key=f"{record.kind}-{record.service}-{record.environment}",
+        markdown=summary(record, evidence),
+        description=f"{record.service} {record.commit[:7]} to {record.environment}: {record.outcome}",
+    )
+    job.close()
+    log.info("%s of %s to %s: %s", record.kind, record.commit[:7], record.environment, outcome)

@@ -1,1 +1,283 @@
-"""The @task functions of this capability: thin, and the only module here that imports Prefect."""
+"""The @task functions of a rollout: thin, and the only module here that imports Prefect."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import assert_never
+
+from prefect import task
+from prefect.logging import get_run_logger
+
+from blocks.estate import Site
+from blocks.job import Job
+from blocks.journal import Journal
+from tasks.common.errors import Refused, Retryable, SlipwayError, Unsafe
+from tasks.common.service import Promotion
+from tasks.common.steps import ONCE, TRANSIENT
+from tasks.common.units import show_duration
+from tasks.rollout.model import (
+    Admit,
+    AwaitReady,
+    Drain,
+    Instance,
+    Limits,
+    Observed,
+    Roles,
+    Shift,
+    Stage,
+    Start,
+    Step,
+    Stop,
+    Workload,
+)
+from tasks.rollout.plan import converge, describe, promoted, roles
+from tasks.rollout.ports import Endpoint
+from tasks.rollout.strategies import limits, proving_stage, remaining, stable_stage, stages
+
+_SAME_STEP_AT_MOST = 3
+"""A step that observation asks for again after it was applied so often is not going to help."""
+
+Kept = Callable[[str], tuple[Workload, Callable[[Path], None]]]
+"""Gives a kept release's workload, and a function that fetches its archive into a file."""
+
+
+@dataclass(eq=False)
+class Rollout:
+    """One release on its way into one site. Slots and stages are decided from what is observed when it is made.
+
+    Args:
+        site: where to.
+        workload: the candidate.
+        promotion: the strategy.
+        journal: evidence goes here.
+        kept: how to start a release that served before (a lost stable instance must be replaced).
+        workspace: folder for fetched archives.
+        previous: the release that was last recorded as stable here; only asked where observation has no answer.
+    """
+
+    site: Site
+    workload: Workload
+    promotion: Promotion
+    journal: Journal
+    kept: Kept
+    workspace: Path
+    previous: str | None = None
+    roles: Roles = field(init=False)
+    limits: Limits = field(init=False)
+    stages: tuple[Stage, ...] = field(init=False)
+    steps: tuple[Stage, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Decide what is whose, and what is left to do."""
+        observed, settings = self.observe(), self.site.environment
+        self.roles = roles(observed, self.workload.release, self.previous)
+        self.limits = limits(self.promotion, settings.replicas, settings.floor)
+        first_release = self.roles.stable_release is None
+        self.stages = stages(self.promotion, settings.replicas, settings.pace, first_release=first_release)
+        if promoted(observed, self.workload.release, settings.replicas):
+            self.steps = self.stages[-1:]
+        else:
+            self.steps = remaining(self.stages, observed, self.roles)
+
+    def __str__(self) -> str:
+        """Return 'production', as task names show it."""
+        return str(self.site)
+
+    @property
+    def candidate(self) -> tuple[str, str]:
+        """Return slot and release of the candidate."""
+        return self.roles.candidate_slot, self.roles.candidate_release
+
+    @property
+    def stable(self) -> tuple[str, str] | None:
+        """Return slot and release of the stable release; None at the very first release."""
+        release = self.roles.stable_release
+        return (self.roles.stable_slot, release) if release is not None else None
+
+    @property
+    def proving_stage(self) -> Stage | None:
+        """Return the first stage without its traffic, to try the candidate out; None once it has traffic already."""
+        slot, _ = self.candidate
+        if self.observe().routing.weights.get(slot, 0.0) > 0:
+            return None
+        return proving_stage(
+            self.stages, self.site.environment.replicas, self.limits, first_release=self.stable is None
+        )
+
+    def candidates(self) -> tuple[Instance, ...]:
+        """Return the candidate's instances, as they run now."""
+        slot, release = self.candidate
+        return tuple(i for i in self.site.runtime.observe() if (i.slot, i.release) == (slot, release))
+
+    def observe(self) -> Observed:
+        """Return what runs and what is routed, read from the runtime and the router at this moment."""
+        return Observed(self.site.runtime.observe(), self.site.router.observe())
+
+    def plan(self, stage: Stage) -> tuple[Step, ...]:
+        """Return the steps between now and the stage."""
+        return converge(self.observe(), stage, self.roles, self.limits)
+
+
+@task(name="step", task_run_name="{rollout}: {text}", **TRANSIENT)
+def apply_step(rollout: Rollout, step: Step, text: str) -> None:
+    """One step of a plan has been taken, and noted; `text` describes it in the task's name.
+
+    *Idempotent:* yes, as every driver call that it makes is.
+    """
+    get_run_logger().info("%s: %s", rollout, text)
+    with rollout.journal.timed("step", text, environment=str(rollout)):
+        _act(rollout, step)
+
+
+def _act(rollout: Rollout, step: Step) -> None:
+    runtime, router = rollout.site.runtime, rollout.site.router
+    match step:
+        case Start(slot, release, indexes):
+            runtime.start(slot, indexes, _startable(rollout, release))
+        case AwaitReady(slot, indexes):
+            runtime.await_ready(slot, indexes, rollout.workload.probes.ready_within_s)
+        case Admit(slot, indexes):
+            router.admit(_endpoints(rollout, slot, indexes))
+        case Shift(weights):
+            router.shift(weights)
+        case Drain(slot, indexes):
+            cut = router.drain(slot, indexes, rollout.workload.drain_s)
+            if cut:
+                get_run_logger().warning("%s: %d open requests were cut when the drain time was over", rollout, cut)
+        case Stop(slot, indexes):
+            runtime.stop(slot, indexes, rollout.workload.drain_s)
+        case _:
+            assert_never(step)
+
+
+def _startable(rollout: Rollout, release: str) -> Workload:
+    """Return the workload of a release, its files placed."""
+    if release == rollout.workload.release:
+        return rollout.workload
+    workload, fetch = rollout.kept(release)
+    archive = rollout.workspace / f"{workload.digest.removeprefix('sha256:')[:16]}.tar.gz"
+    fetch(archive)
+    rollout.site.runtime.place(workload, archive)
+    return workload
+
+
+def _endpoints(rollout: Rollout, slot: str, indexes: tuple[int, ...]) -> list[Endpoint]:
+    path = rollout.workload.probes.readiness.path
+    found = {i.index: i.address for i in rollout.site.runtime.observe() if i.slot == slot}
+    missing = [index for index in indexes if index not in found]
+    if missing:
+        raise Retryable(
+            f"instances {missing} of {slot} are gone",
+            on=str(rollout.site.target),
+            state="they were ready a moment ago, and get no traffic",
+            next_action="nothing: they are started again",
+        )
+    return [Endpoint(slot, index, found[index], path) for index in indexes]
+
+
+@task(name="place", task_run_name="{rollout}: place release", **TRANSIENT)
+def place(rollout: Rollout, fetch: Callable[[Path], None]) -> None:
+    """The artefact, its digest checked, is on the hosts. *Idempotent:* yes."""
+    archive = rollout.workspace / "deploy.tar.gz"
+    with rollout.journal.timed("place", str(rollout), digest=rollout.workload.digest):
+        fetch(archive)
+        rollout.site.runtime.place(rollout.workload, archive)
+
+
+def advance(rollout: Rollout, stage: Stage) -> None:
+    """The site is as the stage wants it: observed, one step taken, observed again, until nothing is left to do.
+
+    *Idempotent:* yes; after a crash at any point the same call carries on.
+
+    Raises:
+        Retryable, Refused, Unsafe: as the drivers say.
+        Unsafe: the same step is asked for again and again.
+    """
+    taken: Counter[str] = Counter()
+    while plan := rollout.plan(stage):
+        step = plan[0]
+        text = describe(step)
+        taken[text] += 1
+        if taken[text] > _SAME_STEP_AT_MOST:
+            raise Unsafe(
+                f"'{text}' does not take effect",
+                on=str(rollout.site.target),
+                state=f"it was taken {_SAME_STEP_AT_MOST} times, and is still needed",
+                next_action="look at the runtime's and the router's logs; 'slipway status' shows what is observed",
+            )
+        # A start that is not ready in time has had its time: trying the wait again would only double it.
+        apply = apply_step.with_options(retries=0) if isinstance(step, AwaitReady) else apply_step
+        apply(rollout, step, text)
+    rollout.journal.note("stage", str(stage), environment=str(rollout), weight_percent=stage.weight_percent)
+
+
+@contextmanager
+def turned_back_on_failure(job: Job, rollout: Rollout) -> Iterator[None]:
+    """Whatever goes wrong inside the block, also a cancelled run: the former release serves again (REL-12).
+
+    `job.turned_back` then names the environment.
+
+    Raises:
+        Unsafe: going back failed as well, or there is no former release; a person must look.
+    """
+    try:
+        yield
+    except BaseException as error:
+        _turn_back(rollout, error)
+        job.turned_back.add(str(rollout))
+        raise
+
+
+def _turn_back(rollout: Rollout, cause: BaseException) -> None:
+    stable = rollout.roles.stable_release
+    why = cause.what if isinstance(cause, SlipwayError) else str(cause) or type(cause).__name__
+    if stable is None and rollout.observe().routing.weights.get(rollout.roles.candidate_slot, 0.0) == 0:
+        get_run_logger().error("%s: nothing served before, and nothing serves now: %s", rollout, why)
+        return
+    if stable is None:
+        raise Unsafe(
+            f"the first release failed, and there is none to go back to: {why}",
+            on=str(rollout.site.target),
+            state=f"{rollout.workload.release[:7]} was left as it is",
+            next_action="mend the cause and release again, or stop the instances by hand",
+        ) from cause
+    get_run_logger().error("%s: going back to %s: %s", rollout, stable[:7], why)
+    rollout.journal.note("roll-back", str(rollout), to=stable, reason=why)
+    try:
+        advance(rollout, stable_stage(rollout.site.environment.replicas))
+    except SlipwayError as problem:
+        raise Unsafe(
+            f"the roll-back failed: {problem.what}",
+            on=str(rollout.site.target),
+            state=f"unknown; the roll-back was started because: {why}",
+            next_action=f"mend it ({problem.next_action}), then run 'slipway rollback' or the release again",
+            facts=problem.facts,
+        ) from cause
+
+
+def require_unchanged(rollout: Rollout) -> None:
+    """The ledger takes evidence and nobody else has released here, so the rollout may go on.
+
+    Raises:
+        Retryable: it does not.
+        Refused: the release that is about to be replaced is not the one that was observed at the start.
+    """
+    rollout.journal.require_kept()
+    now = roles(rollout.observe(), rollout.workload.release, rollout.roles.stable_release)
+    if now.stable_release != rollout.roles.stable_release:
+        raise Refused(
+            "somebody else has changed what is released here",
+            on=str(rollout.site.target),
+            state=f"stable was {rollout.roles.stable_release}, and is {now.stable_release}",
+            next_action="find out who released it ('slipway releases list'), then run this again",
+        )
+
+
+@task(name="settle", task_run_name="{rollout}: let it settle for {for_s} s", **ONCE)
+def settle(rollout: Rollout, for_s: float) -> None:
+    """The time that figures need to settle after a switch is over (REL-10)."""
+    get_run_logger().info("%s: waiting %s for the figures to settle", rollout, show_duration(for_s))
+    time.sleep(for_s)

@@ -1,0 +1,166 @@
+"""An estate that is open for work: its file, read strictly, and the drivers that it names."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from blocks import DRIVERS, driver_class, open_driver
+from blocks.context import Context
+from blocks.secrets import Secrets
+from tasks.analysis.ports import MetricSource
+from tasks.common.errors import Refused
+from tasks.common.estate import Environment, Estate, EstateService
+from tasks.common.load import load_estate
+from tasks.common.model import DriverSpec, Target
+from tasks.common.service import ServiceFile
+from tasks.release.model import Artifact
+from tasks.release.ports import ArtifactStore, Builder, Ledger, Prober, Source
+from tasks.rollout.model import Workload
+from tasks.rollout.ports import Router, Runtime
+from tasks.scan.ports import Scanner
+
+VARIABLE = "SLIPWAY_ESTATE"
+
+
+class Site:
+    """One service in one environment: the runtime, router and metrics that make it up."""
+
+    def __init__(self, environment: Environment, context: Context, target: Target) -> None:
+        self.environment = environment
+        self.target = target
+        here = replace(context, target=target)
+        self.runtime: Runtime = open_driver("runtime", environment.runtime, here)
+        self.router: Router = open_driver("router", environment.router, here)
+        self.metrics: MetricSource = open_driver("metrics", environment.metrics, here)
+
+    def __str__(self) -> str:
+        """Return 'production', as task names show it."""
+        return self.target.environment
+
+    def workload(self, service: ServiceFile, release: str, artifact: Artifact) -> Workload:
+        """Return the release as this site's runtime needs to know it.
+
+        Raises:
+            Refused: the estate does not supply a secret that the service file asks for.
+        """
+        missing = sorted(set(service.run.secrets) - set(self.environment.secrets))
+        if missing:
+            raise Refused(
+                f"the estate supplies no {', '.join(missing)}",
+                on=str(self.target),
+                next_action=f"add them under environments.{self.target.environment}.secrets of the estate file",
+            )
+        return Workload(
+            service=service.service,
+            release=release,
+            digest=artifact.digest,
+            command=tuple(service.run.command),
+            port_variable=service.run.port_variable,
+            env={**self.environment.env, **service.run.env},
+            secrets={name: self.environment.secrets[name] for name in service.run.secrets},
+            probes=service.run.probes,
+            drain_s=service.run.drain_s,
+            resources=service.run.resources,
+        )
+
+
+class OpenEstate:
+    """The estate file with everything that it names, opened when asked for.
+
+    Args:
+        file: the estate.
+        base: the estate file's folder.
+    """
+
+    def __init__(self, file: Estate, base: Path) -> None:
+        self.file = file
+        self.context = Context(base=base, secrets=Secrets(base), path=tuple(file.tools))
+        self.ledger: Ledger = open_driver("ledger", file.ledger, self.context)
+        self.store: ArtifactStore = open_driver("store", file.store, self.context)
+        self.builder: Builder = open_driver("builder", file.builder, self.context)
+        self.scanner: Scanner = open_driver("scanner", DriverSpec(driver="report"), self.context)
+        self.prober: Prober = open_driver("prober", DriverSpec(driver="http"), self.context)
+
+    @property
+    def workspace(self) -> Path:
+        """Return the folder for check-outs and build output."""
+        return self.context.resolve(self.file.workspace)
+
+    def service(self, name: str) -> EstateService:
+        """Return what the estate knows about a service.
+
+        Raises:
+            Refused: it does not know it.
+        """
+        if name not in self.file.services:
+            raise Refused(
+                f"the estate {self.file.estate} has no service {name!r}",
+                on="the request",
+                next_action=f"use one of: {', '.join(sorted(self.file.services))}",
+            )
+        return self.file.services[name]
+
+    def source(self, service: str) -> Source:
+        """Return where the service's commits come from."""
+        settings = {**self.file.source.settings, "repository": self.service(service).repository}
+        context = replace(self.context, target=Target(service, "", self.file.estate))
+        source: Source = open_driver("source", DriverSpec(driver=self.file.source.driver, **settings), context)
+        return source
+
+    def site(self, service: str, environment: str) -> Site:
+        """Return a service's site.
+
+        Raises:
+            Refused: the estate has no such environment or service.
+        """
+        self.service(service)
+        if environment not in self.file.environments:
+            raise Refused(
+                f"the estate {self.file.estate} has no environment {environment!r}",
+                on="the request",
+                next_action=f"use one of: {', '.join(sorted(self.file.environments))}",
+            )
+        target = Target(service, environment, self.file.estate)
+        return Site(self.file.environments[environment], self.context, target)
+
+    def path_to(self, environment: str) -> Sequence[str]:
+        """Return the environments that a release passes on its way, the wanted one last."""
+        path: list[str] = []
+        step: str | None = environment
+        while step is not None and step in self.file.environments and step not in path:
+            path.insert(0, step)
+            step = self.file.environments[step].promotes_from
+        return path or [environment]
+
+
+def settings_model(port: str, driver: str) -> type[BaseModel] | None:
+    """Return the strict model of a driver's settings; None where there is no such driver."""
+    return driver_class(port, driver).Settings if driver in DRIVERS[port] else None
+
+
+def open_estate(reference: str = "") -> OpenEstate:
+    """Return the estate of a file; without a reference, of the file that SLIPWAY_ESTATE names.
+
+    Raises:
+        Refused: there is no such file, or it has mistakes (all are listed, with their lines).
+    """
+    name = reference or os.environ.get(VARIABLE, "")
+    if not name:
+        raise Refused(
+            "no estate is given",
+            on="this command",
+            next_action=f"start the lab with 'slipway up', or set {VARIABLE} to the path of your estate file",
+        )
+    path = Path(name).absolute()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise Refused(
+            f"the estate file cannot be read: {error.strerror}",
+            on=str(path),
+            next_action=f"check the path, or {VARIABLE}; the lab's estate file is written by 'slipway up'",
+        ) from error
+    return OpenEstate(load_estate(text, path.name, settings_model, DRIVERS), path.parent)

@@ -1,0 +1,136 @@
+"""One run of a release or a rollback: what it is about, its folder, its journal."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from blocks.estate import OpenEstate, Site
+from blocks.journal import Journal
+from tasks.common.errors import Refused
+from tasks.common.load import load_service
+from tasks.common.service import ServiceFile
+from tasks.release.model import Artifact, Commit, ReleaseRecord
+from tasks.release.ports import Source
+from tasks.rollout.model import Workload
+
+SERVICE_FILE = "slipway.yaml"
+_LOOK_BACK = 1000
+
+
+class Job:
+    """What the steps of one run share.
+
+    Args:
+        estate: where.
+        service: the service file, as the commit has it.
+        record: the run's record in the ledger.
+        commit: what is released.
+        artifact: what was built; None until then.
+
+    `turned_back` names the environments that were returned to their former release.
+    """
+
+    def __init__(
+        self,
+        estate: OpenEstate,
+        service: ServiceFile,
+        record: ReleaseRecord,
+        commit: Commit,
+        artifact: Artifact | None = None,
+    ) -> None:
+        self.estate = estate
+        self.service = service
+        self.record = record
+        self.commit = commit
+        self.artifact = artifact
+        self.journal = Journal(estate.ledger, record.id, estate.context.secrets.redact)
+        self.folder = estate.workspace / "runs" / record.id
+        self.turned_back: set[str] = set()
+        self._sites: dict[str, Site] = {}
+
+    @property
+    def release(self) -> str:
+        """Return the release's name, as instances carry it."""
+        return self.record.release
+
+    @property
+    def environment(self) -> str:
+        """Return the environment where it must serve in the end."""
+        return self.record.environment
+
+    @property
+    def path(self) -> Sequence[str]:
+        """Return the environments on the way, the wanted one last."""
+        return self.estate.path_to(self.environment)
+
+    @property
+    def archive(self) -> Path:
+        """Return where the build puts the artefact."""
+        return self.folder / "artifact.tar.gz"
+
+    @property
+    def source(self) -> Source:
+        """Return where the commits come from."""
+        return self.estate.source(self.service.service)
+
+    def redact(self, text: str) -> str:
+        """Return the text without secrets."""
+        return self.estate.context.secrets.redact(text)
+
+    def site(self, environment: str) -> Site:
+        """Return the service's site in an environment, opened once a run."""
+        if environment not in self._sites:
+            self._sites[environment] = self.estate.site(self.service.service, environment)
+        return self._sites[environment]
+
+    def previous(self, environment: str) -> str | None:
+        """Return the release that was last recorded as successful in an environment."""
+        found = self.estate.ledger.succeeded(self.service.service, environment, 2)
+        return next((record.release for record in found if record.release != self.release), None)
+
+    def fetch(self, digest: str, into: Path) -> None:
+        """`into` is the archive of the digest, which was checked."""
+        into.parent.mkdir(parents=True, exist_ok=True)
+        self.estate.store.fetch(digest, into)
+
+    def kept(self, site: Site, release: str) -> tuple[Workload, Callable[[Path], None]]:
+        """Return the workload of a kept release, and a function that fetches its archive.
+
+        Raises:
+            Refused: the ledger knows no artefact of that release.
+        """
+        service, record = kept_release(self.estate, self.service.service, release)
+        artifact = Artifact(str(record.digest), 0, 0)
+        return site.workload(service, release, artifact), lambda into: self.fetch(artifact.digest, into)
+
+    def close(self) -> None:
+        """The run's folder is gone. *Idempotent:* yes."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def kept_release(estate: OpenEstate, service: str, release: str) -> tuple[ServiceFile, ReleaseRecord]:
+    """Return the service file and the latest record of a release whose artefact was published.
+
+    Raises:
+        Refused: there is none, or several match a shortened name.
+    """
+    records = [r for r in estate.ledger.records(service, None, _LOOK_BACK) if r.release.startswith(release)]
+    names = {record.release for record in records}
+    if len(names) != 1:
+        raise Refused(
+            f"{'no' if not names else 'more than one'} kept release is named {release!r}",
+            on=service,
+            next_action="'slipway releases list' shows what is kept",
+        )
+    for record in records:
+        evidence = {(item.kind, item.name): item for item in estate.ledger.evidence(record.id)}
+        published = [name for kind, name in evidence if kind == "publish"]
+        if published and ("service-file", SERVICE_FILE) in evidence:
+            text = str(evidence["service-file", SERVICE_FILE].facts["text"])
+            return load_service(text, f"{SERVICE_FILE} of {record.release[:7]}"), replace(record, digest=published[0])
+    raise Refused(
+        f"nothing was ever published as {release}",
+        on=service,
+        next_action="release that commit again instead",
+    )

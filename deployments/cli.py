@@ -1,0 +1,345 @@
+"""The command line. Exit codes: see `Exit`; docs/reference/command-line.md documents them."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from deployments.lab.lab import ROOT, Lab
+from tasks.common.errors import Retryable, SlipwayError, Unsafe
+from tasks.common.units import show_duration, show_percent
+from tasks.release.model import Outcome, ReleaseRecord
+
+
+class Exit(IntEnum):
+    """What a script can tell from how `slipway` ended."""
+
+    DONE = 0
+    FAILED = 1
+    """The run failed before the environment was changed."""
+    REFUSED = 2
+    """The request cannot be carried out as it is (also: wrong options)."""
+    ROLLED_BACK = 3
+    """The environment was changed, and the former release serves again."""
+    UNSAFE = 4
+    """A person must look now."""
+    NOT_REACHABLE = 5
+    """Something did not answer; the same command may succeed later."""
+
+
+_OUTCOMES = {
+    Outcome.SUCCEEDED: Exit.DONE,
+    Outcome.FAILED: Exit.FAILED,
+    Outcome.ROLLED_BACK: Exit.ROLLED_BACK,
+    Outcome.UNSAFE: Exit.UNSAFE,
+    Outcome.RUNNING: Exit.UNSAFE,
+}
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Releases that go right, and are turned back when not.",
+)
+releases = typer.Typer(no_args_is_help=True, help="What was released, and how it went.")
+app.add_typer(releases, name="releases")
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
+Service = Annotated[str, typer.Argument(help="name of the service")]
+Environment = Annotated[str, typer.Option("--to", help="environment")]
+Estate = Annotated[str, typer.Option("--estate", help="estate file; default: $SLIPWAY_ESTATE, else the lab's")]
+
+
+def connect(estate: str = "") -> None:
+    """Use the given estate, else the one of the environment, else the lab that runs here."""
+    lab = Lab(_var())
+    if lab.ports and "PREFECT_API_URL" not in os.environ:
+        os.environ.update({name: value for name, value in lab.environment().items() if name not in os.environ})
+    if estate:
+        os.environ["SLIPWAY_ESTATE"] = str(Path(estate).absolute())
+
+
+def _var() -> Path:
+    return Path(os.environ.get("SLIPWAY_VAR", ROOT / "var"))
+
+
+@app.command()
+def up() -> None:
+    """Start the lab: PostgreSQL, HAProxy, Prometheus, a Prefect server and a worker, on 127.0.0.1 only."""
+    lab = Lab(_var())
+    lab.up(lambda text: err.print(text, style="dim"))
+    out.print(f"the lab is up\n  Prefect UI   {lab.ui_url}")
+    for name in ("staging", "production"):
+        out.print(f"  {name:<12} http://127.0.0.1:{lab.ports[name]}")
+    out.print(f"  estate file  {lab.estate_file}\n  end it with  slipway down")
+
+
+@app.command()
+def down() -> None:
+    """End everything that 'slipway up' started. What it has kept stays under var/."""
+    ended = Lab(_var()).down()
+    out.print("the lab is down" if ended else "nothing was running")
+
+
+@app.command()
+def status(estate: Estate = "", as_json: Json = False) -> None:
+    """Show what serves where, read from runtimes and routers now."""
+    connect(estate)
+    from blocks.estate import open_estate
+    from deployments.status import observe_sites
+
+    sites = observe_sites(open_estate())
+    if as_json:
+        _print_json([asdict(site) for site in sites])
+        return
+    for site in sites:
+        out.print(f"[bold]{site.service} in {site.environment}[/bold]  {site.url}")
+        if site.problem:
+            out.print(site.problem, style="red", markup=False)
+            continue
+        table = Table("slot", "weight", "instance", "release", "health", "routed", "open")
+        for one in site.instances:
+            weight = show_percent(site.weights.get(str(one["slot"]), 0.0))
+            cells = (
+                one["slot"],
+                weight,
+                one["address"],
+                str(one["release"])[:7],
+                one["health"],
+                one["routed"],
+                one["open"],
+            )
+            table.add_row(*map(str, cells))
+        out.print(table if site.instances else "  nothing runs here yet")
+
+
+@app.command()
+def doctor(estate: Estate = "", as_json: Json = False) -> None:
+    """Look at what is installed, reachable and well configured, and say how to mend what is not."""
+    connect(estate)
+    from deployments.doctor import examine
+
+    findings = examine()
+    if as_json:
+        _print_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            mark, style = ("ok  ", "green") if finding.well else ("MEND", "red")
+            out.print(f"[{style}]{mark}[/{style}]", end=" ")
+            out.print(f"{finding.name}: {finding.found}", markup=False)
+            if not finding.well:
+                out.print(f"       {finding.mend}", markup=False)
+    if not all(finding.well for finding in findings):
+        raise typer.Exit(Exit.FAILED)
+
+
+@app.command()
+def release(
+    service: Service,
+    commit: Annotated[str, typer.Argument(help="commit hash, branch or tag")],
+    environment: Environment = "production",
+    estate: Estate = "",
+    wait: Annotated[bool, typer.Option(help="follow the run to its end")] = True,
+    as_json: Json = False,
+) -> None:
+    """Take a commit to production: build, test, scan, publish, stage, prove, promote, validate, record."""
+    connect(estate)
+    from tasks.release.request import ReleaseRequest
+
+    request = ReleaseRequest(
+        service=service, commit=commit, environment=environment, estate=_estate(), requested_by=_who()
+    )
+    _run("release", request, wait, as_json)
+
+
+@app.command()
+def rollback(
+    service: Service,
+    to: Annotated[str, typer.Argument(help="release to return to; default: the one before the present")] = "",
+    environment: Annotated[str, typer.Option("--in", help="environment")] = "production",
+    reason: Annotated[str, typer.Option(help="why, for the record")] = "",
+    estate: Estate = "",
+    wait: Annotated[bool, typer.Option(help="follow the run to its end")] = True,
+    as_json: Json = False,
+) -> None:
+    """Return to a release that is kept, without a rebuild."""
+    connect(estate)
+    from tasks.release.request import RollbackRequest
+
+    request = RollbackRequest(
+        service=service, to=to, environment=environment, reason=reason, estate=_estate(), requested_by=_who()
+    )
+    _run("rollback", request, wait, as_json)
+
+
+@app.command()
+def plan(
+    service: Service,
+    commit: Annotated[str, typer.Argument(help="commit hash, branch or tag")],
+    environment: Environment = "production",
+    estate: Estate = "",
+    as_json: Json = False,
+) -> None:
+    """Print the exact steps that a release would take now. Nothing is changed."""
+    connect(estate)
+    from deployments.planning import plan_release
+    from tasks.release.request import ReleaseRequest
+
+    planned = plan_release(ReleaseRequest(service=service, commit=commit, environment=environment))
+    if as_json:
+        _print_json([asdict(part) for part in planned])
+        return
+    for part in planned:
+        out.print(f"[bold]{part.title}[/bold]")
+        for number, step in enumerate(part.steps, start=1):
+            out.print(f"  {number:>2}. {step}", markup=False)
+
+
+@releases.command("list")
+def list_releases(
+    service: Annotated[str, typer.Argument(help="name of the service; default: all")] = "",
+    environment: Annotated[str, typer.Option("--in", help="environment; default: all")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    estate: Estate = "",
+    as_json: Json = False,
+) -> None:
+    """List the latest releases and rollbacks, newest first."""
+    connect(estate)
+    from blocks.estate import open_estate
+
+    ledger = open_estate().ledger
+    ledger.prepare()
+    records = ledger.records(service or None, environment or None, limit)
+    if as_json:
+        _print_json([asdict(record) for record in records])
+        return
+    table = Table("run", "started", "what", "service", "environment", "release", "outcome", "took", "subject")
+    for record in records:
+        table.add_row(*_cells(record))
+    out.print(table if records else "nothing was released yet")
+
+
+@releases.command("show")
+def show_release(
+    run: Annotated[str, typer.Argument(help="run id, or the beginning of one")],
+    estate: Estate = "",
+    as_json: Json = False,
+) -> None:
+    """Show one release or rollback: what was done, measured and decided."""
+    connect(estate)
+    from blocks.estate import open_estate
+    from tasks.release.report import summary
+
+    ledger = open_estate().ledger
+    record = ledger.record(run)
+    evidence = ledger.evidence(record.id)
+    if as_json:
+        _print_json({"record": asdict(record), "evidence": [asdict(item) for item in evidence]})
+        return
+    from rich.markdown import Markdown
+
+    out.print(Markdown(summary(record, evidence)))
+
+
+@app.command()
+def schema(
+    folder: Annotated[Path, typer.Argument(help="folder to write the JSON Schemas and the reference pages to")],
+) -> None:
+    """Write the JSON Schemas of both files, for editors, and their reference pages."""
+    from tasks.common.documentation import write
+
+    for path in write(folder):
+        out.print(str(path), markup=False)
+
+
+def _run(flow: str, request: Any, wait: bool, as_json: bool) -> None:
+    from blocks.estate import open_estate
+    from deployments import runs
+
+    estate = open_estate(request.estate)
+    estate.site(request.service, request.environment)
+    run_id = runs.start(flow, request)
+    if not wait:
+        _print_json({"run": run_id}) if as_json else out.print(f"started run {run_id}")
+        return
+    say = (lambda text: None) if as_json else (lambda text: out.print(text, markup=False, style="dim"))
+    ended = runs.follow(run_id, say)
+    try:
+        record = estate.ledger.record(run_id)
+    except SlipwayError:
+        # Refused before there was a record, such as an unknown commit: Prefect's message says why.
+        _print_json(asdict(ended)) if as_json else out.print(ended.message, markup=False)
+        raise typer.Exit(Exit.REFUSED) from None
+    if as_json:
+        _print_json(asdict(record))
+    else:
+        out.print(f"\n{record.kind} of {record.release[:7]} to {record.environment}: {record.outcome}", markup=False)
+        if record.error:
+            out.print(record.error, markup=False)
+    if record.outcome is not Outcome.SUCCEEDED:
+        raise typer.Exit(_OUTCOMES[record.outcome])
+
+
+def _estate() -> str:
+    """Return the estate file for the worker, which need not have this shell's variables."""
+    return os.environ.get("SLIPWAY_ESTATE", "")
+
+
+def _who() -> str:
+    return os.environ.get("SUDO_USER") or os.environ.get("USER") or os.environ.get("LOGNAME") or "unknown"
+
+
+def _cells(record: ReleaseRecord) -> tuple[str, ...]:
+    took = show_duration((record.ended_at - record.started_at).total_seconds()) if record.ended_at else ""
+    return (
+        record.id[:8],
+        f"{record.started_at:%Y-%m-%d %H:%M:%S}",
+        record.kind.value,
+        record.service,
+        record.environment,
+        record.release[:7],
+        record.outcome.value,
+        took,
+        record.subject,
+    )
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2, default=_plain))
+
+
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+@contextmanager
+def _readable_errors() -> Iterator[None]:
+    """One readable block and an exit code, instead of a traceback, for every error that is ours."""
+    try:
+        yield
+    except SlipwayError as error:
+        err.print(error.block(), markup=False)
+        codes = {Unsafe: Exit.UNSAFE, Retryable: Exit.NOT_REACHABLE}
+        sys.exit(next((code for kind, code in codes.items() if isinstance(error, kind)), Exit.REFUSED))
+
+
+def main() -> None:
+    """Run the command line."""
+    with _readable_errors():
+        app()
+
+
+if __name__ == "__main__":
+    main()

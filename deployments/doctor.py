@@ -1,0 +1,157 @@
+"""What is installed, reachable and well configured, and how to mend what is not."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import httpx
+
+from blocks.estate import OpenEstate, Site, open_estate
+from deployments.lab import postgresql
+from deployments.runs import DEPLOYMENT
+from tasks.common.errors import Refused, Retryable, SlipwayError
+from tasks.common.units import show_percent
+from tasks.release.ports import Source
+
+FLOWS = ("release", "rollback")
+_PROGRAMS = {
+    "git": "apt-get install git",
+    "haproxy": "apt-get install haproxy",
+    "prometheus": "apt-get install prometheus",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. `mend` says what to do where it is not well."""
+
+    name: str
+    well: bool
+    found: str
+    mend: str = ""
+
+
+def examine() -> list[Finding]:
+    """Return everything that was looked at, in the order in which one would mend it. Nothing is changed."""
+    findings = [_python(), *map(_program, _PROGRAMS), _look("PostgreSQL's programs", postgresql.find_binaries)]
+    findings += _examine_prefect()
+    try:
+        estate = open_estate()
+    except SlipwayError as error:
+        return [*findings, _ill("estate file", error)]
+    findings.append(Finding("estate file", True, f"estate {estate.file.estate}"))
+    return findings + _examine_estate(estate)
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Finding("Python", sys.version_info >= (3, 11), version, "use Python 3.11 or newer: make install")
+
+
+def _program(name: str) -> Finding:
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    return Finding(name, found is not None, found or "not on the PATH", _PROGRAMS[name])
+
+
+def _examine_estate(estate: OpenEstate) -> list[Finding]:
+    findings = [_look("ledger", estate.ledger.prepare), _look("artefact store", estate.store.digests)]
+    for service in estate.file.services:
+        source = estate.source(service)
+        findings.append(_look(f"{service}: repository", partial(_head, source)))
+        for environment in estate.file.environments:
+            where = f"{service} in {environment}"
+            try:
+                site = estate.site(service, environment)
+            except SlipwayError as error:
+                findings.append(_ill(where, error))
+                continue
+            findings += [
+                _look(f"{where}: runtime", partial(_instances, site)),
+                _look(f"{where}: router", partial(_weights, site)),
+                _look(f"{where}: metrics", site.metrics.check),
+            ]
+            secrets = site.environment.secrets
+            findings += [
+                _look(f"{where}: secret {name}", partial(_resolves, estate, ref)) for name, ref in secrets.items()
+            ]
+    return findings
+
+
+def _head(source: Source) -> str:
+    return f"HEAD is {source.resolve('HEAD').short}"
+
+
+def _instances(site: Site) -> str:
+    return f"{len(site.runtime.observe())} instances"
+
+
+def _weights(site: Site) -> str:
+    weights = site.router.observe().weights
+    return ", ".join(f"{slot} {show_percent(weight)}" for slot, weight in weights.items()) or "no release yet"
+
+
+def _resolves(estate: OpenEstate, reference: str) -> str:
+    estate.context.secrets.resolve(reference)
+    return reference
+
+
+def _examine_prefect() -> list[Finding]:
+    url = os.environ.get("PREFECT_API_URL", "")
+    if not url:
+        return [Finding("Prefect server", False, "PREFECT_API_URL is not set", "'slipway up' starts one for the lab")]
+    findings = [_look("Prefect server", partial(_get, url, "/health"))]
+    if findings[0].well:
+        findings += [_look(f"deployment {flow}", partial(_deployment, url, flow)) for flow in FLOWS]
+        findings.append(_look("worker", partial(_worker, url)))
+    return findings
+
+
+def _deployment(url: str, flow: str) -> str:
+    name = f"{flow}/{DEPLOYMENT}"
+    _get(url, f"/deployments/name/{name}")
+    return name
+
+
+def _worker(url: str) -> str:
+    answer = httpx.post(f"{url}/work_pools/{DEPLOYMENT}/workers/filter", json={}, timeout=5)
+    online = (
+        [worker["name"] for worker in answer.json() if worker.get("status") == "ONLINE"] if answer.is_success else []
+    )
+    if not online:
+        raise Refused(
+            "no worker is online",
+            on=f"work pool {DEPLOYMENT}",
+            next_action=f"start one: prefect worker start --pool {DEPLOYMENT} (the lab: 'slipway up')",
+        )
+    return ", ".join(online)
+
+
+def _get(url: str, path: str) -> str:
+    try:
+        answer = httpx.get(url + path, timeout=5)
+    except httpx.HTTPError as error:
+        raise Retryable(
+            f"no answer: {type(error).__name__}", on=url, next_action="start it: 'slipway up', or check PREFECT_API_URL"
+        ) from error
+    if not answer.is_success:
+        raise Refused(
+            f"answered {answer.status_code}",
+            on=url + path,
+            next_action="'slipway up' deploys; so does 'prefect deploy --all'",
+        )
+    return url
+
+
+def _look(name: str, ask: Callable[[], object]) -> Finding:
+    try:
+        found = ask()
+    except SlipwayError as error:
+        return _ill(name, error)
+    return Finding(name, True, found if isinstance(found, str) else "answers")
+
+
+def _ill(name: str, error: SlipwayError) -> Finding:
+    return Finding(name, False, error.what, error.next_action)

@@ -1,0 +1,96 @@
+"""The lab's configuration files, as text. Nothing here touches the disk."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+
+ENVIRONMENTS = {"staging": 1, "production": 2}
+"""Replicas by environment, as the lab's estate file has them."""
+
+SERVERS = ("postgresql", "haproxy_metrics", "prometheus", "prefect", "staging", "production")
+INSTANCES = tuple(
+    f"{environment}_{slot}_{index}"
+    for environment, replicas in ENVIRONMENTS.items()
+    for slot in ("blue", "green")
+    for index in range(replicas)
+)
+PORT_NAMES = SERVERS + INSTANCES
+
+
+@dataclass(frozen=True)
+class Program:
+    """One server of the lab, as supervisord runs it."""
+
+    name: str
+    command: Sequence[str]
+    env: Mapping[str, str]
+    stop_signal: str = "TERM"
+
+
+def supervisord(run: Path, home: Path, programs: Sequence[Program]) -> str:
+    """Return supervisord's configuration. It may hold secrets in `environment=`: only its owner may read it."""
+    parts = [
+        f"[supervisord]\npidfile={run}/supervisord.pid\nlogfile={home}/logs/supervisord.log\nchildlogdir={home}/logs\n"
+        "logfile_maxbytes=10MB\nlogfile_backups=1\nminfds=4096\n",
+        f"[unix_http_server]\nfile={run}/supervisord.sock\nchmod=0600\n",
+        "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface\n",
+        f"[include]\nfiles={home}/instances/*.conf\n",
+    ]
+    parts += [_program(program, home) for program in programs]
+    return "\n".join(parts)
+
+
+def _program(program: Program, home: Path) -> str:
+    environment = ",".join(f'{name}="{_escaped(value)}"' for name, value in program.env.items())
+    lines = [
+        f"[program:{program.name}]",
+        f"command={_escaped(shlex.join(program.command))}",
+        f"directory={home}",
+        f"environment={environment}",
+        "autostart=false",
+        "autorestart=true",
+        "startretries=10",
+        f"stopsignal={program.stop_signal}",
+        "stopwaitsecs=20",
+        "stopasgroup=true",
+        "killasgroup=true",
+        "redirect_stderr=true",
+        f"stdout_logfile={home}/logs/{program.name}.log",
+        "stdout_logfile_maxbytes=10MB",
+        "stdout_logfile_backups=1",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("%", "%%")
+
+
+def prometheus(ports: Mapping[str, int]) -> str:
+    """Return Prometheus's configuration: HAProxy and every instance of campus, once a second."""
+    jobs = [_scrape("haproxy", [ports["haproxy_metrics"]])]
+    for environment in ENVIRONMENTS:
+        targets = [ports[name] for name in INSTANCES if name.startswith(f"{environment}_")]
+        jobs.append(_scrape(f"campus-{environment}", targets, environment=environment))
+    return "global:\n  scrape_interval: 1s\n  scrape_timeout: 1s\nscrape_configs:\n" + "".join(jobs)
+
+
+def _scrape(job: str, ports: Sequence[int], **labels: str) -> str:
+    targets = ", ".join(f'"127.0.0.1:{port}"' for port in ports)
+    shown = "".join(f"          {name}: {value}\n" for name, value in labels.items())
+    return f"  - job_name: {job}\n    static_configs:\n      - targets: [{targets}]\n" + (
+        f"        labels:\n{shown}" if shown else ""
+    )
+
+
+def estate(template: str, ports: Mapping[str, int], *, run: Path, tools: Path, campus_repository: Path) -> str:
+    """Return the lab's estate file, ports and folders filled in.
+
+    Raises:
+        KeyError: the template wants something that the lab does not have.
+    """
+    values = {name: str(port) for name, port in ports.items()}
+    values |= {"run": str(run), "tools": str(tools), "campus_repository": str(campus_repository)}
+    return Template(template).substitute(values)

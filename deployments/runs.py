@@ -1,0 +1,100 @@
+"""Flow runs on the Prefect server: started, and followed to their end."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.sorting import LogSort
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from pydantic import BaseModel
+
+from tasks.common.errors import Refused, Retryable
+
+DEPLOYMENT = "slipway"
+_POLL_S = 0.5
+_PAGE = 200
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a flow run ended, as Prefect has it; what it did is in the ledger under the same id."""
+
+    run_id: str
+    name: str
+    state: str
+    completed: bool
+    message: str
+
+
+def start(flow: str, request: BaseModel) -> str:
+    """A run of the flow's deployment is scheduled; returns its id. *Idempotent:* no.
+
+    Raises:
+        Refused: the flow is not deployed, or the server refuses the parameters.
+        Retryable: the Prefect server does not answer.
+    """
+    try:
+        with get_client(sync_client=True) as client:
+            deployment = client.read_deployment_by_name(f"{flow}/{DEPLOYMENT}")
+            parameters = {"request": request.model_dump()}
+            run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
+    except ObjectNotFound as error:
+        raise Refused(
+            f"the flow {flow} is not deployed",
+            on="the Prefect server",
+            next_action="'slipway up' deploys it to the lab; elsewhere run 'prefect deploy --all'",
+        ) from error
+    except PrefectHTTPStatusError as error:
+        raise Refused(
+            f"the Prefect server refused the run: {error.response.text[:300]}",
+            on=str(error.request.url),
+            next_action="check the request; 'slipway doctor' checks the server",
+        ) from error
+    except httpx.HTTPError as error:
+        raise _silent(error) from error
+    return str(run.id)
+
+
+def follow(run_id: str, say: Callable[[str], None]) -> Ended:
+    """The run has ended; every line of its log was said as it came.
+
+    A server that does not answer for a while is waited for: the run goes on without us.
+    """
+    seen = 0
+    while True:
+        try:
+            with get_client(sync_client=True) as client:
+                while True:
+                    run = client.read_flow_run(UUID(run_id))
+                    seen = _say_new(client, UUID(run_id), seen, say)
+                    if run.state is not None and run.state.is_final():
+                        _say_new(client, UUID(run_id), seen, say)
+                        completed = run.state.type is StateType.COMPLETED
+                        return Ended(
+                            run_id, run.name, run.state.name or run.state.type.value, completed, run.state.message or ""
+                        )
+                    time.sleep(_POLL_S)
+        except (httpx.HTTPError, PrefectHTTPStatusError) as error:
+            say(f"the Prefect server does not answer ({type(error).__name__}); the run goes on, waiting for it")
+            time.sleep(_POLL_S * 4)
+
+
+def _say_new(client: SyncPrefectClient, run_id: UUID, seen: int, say: Callable[[str], None]) -> int:
+    wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id]))
+    lines = client.read_logs(log_filter=wanted, limit=_PAGE, offset=seen, sort=LogSort.TIMESTAMP_ASC)
+    for line in lines:
+        say(f"{line.timestamp:%H:%M:%S} {line.message}")
+    return seen + len(lines)
+
+
+def _silent(error: Exception) -> Retryable:
+    return Retryable(
+        f"the Prefect server does not answer: {type(error).__name__}",
+        on="PREFECT_API_URL",
+        next_action="start the lab with 'slipway up', or set PREFECT_API_URL to your server; then 'slipway doctor'",
+    )

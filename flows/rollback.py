@@ -1,0 +1,29 @@
+"""Return to a release that is kept."""
+
+from prefect import flow
+from prefect.runtime import flow_run
+
+from flows.rollout import AT_ONCE, open_rollout, roll_out, verify_features
+from tasks.release.request import RollbackRequest
+from tasks.release.steps import open_rollback, recorded
+from tasks.rollout.steps import turned_back_on_failure
+
+
+def _run_name() -> str:
+    request = RollbackRequest.model_validate(flow_run.parameters["request"])
+    return f"{request.service} back to {request.to[:7] or 'the release before'} in {request.environment}"
+
+
+@flow(name="rollback", flow_run_name=_run_name)
+def rollback(request: RollbackRequest) -> None:
+    """Return to a release that is kept, without a rebuild: place, prove without traffic, shift everything at once.
+
+    If the kept release cannot be proven, what serves now keeps serving. Once the traffic has moved it stays: going
+    forward again to a release that somebody has just left is a decision for a person.
+    """
+    job = open_rollback(request)
+    with recorded(job):
+        rollout = open_rollout(job, job.environment, AT_ONCE)
+        with turned_back_on_failure(job, rollout):
+            roll_out(job, rollout)
+        verify_features(job, rollout)
