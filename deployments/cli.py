@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from deployments.lab.lab import ROOT, Lab
 from tasks.common.errors import Retryable, SlipwayError, Unsafe
 from tasks.common.units import show_duration, show_percent
-from tasks.release.model import Outcome, ReleaseRecord
+from tasks.release.model import Kind, Outcome, ReleaseRecord
 
 
 class Exit(IntEnum):
@@ -109,7 +110,7 @@ def status(estate: Estate = "", as_json: Json = False) -> None:
         if site.problem:
             out.print(site.problem, style="red", markup=False)
             continue
-        table = Table("slot", "weight", "instance", "release", "health", "routed", "open")
+        table = Table("slot", "weight", "instance", "release", "health", "routed", "open", box=SIMPLE_HEAD)
         for one in site.instances:
             weight = show_percent(site.weights.get(str(one["slot"]), 0.0))
             cells = (
@@ -225,7 +226,10 @@ def list_releases(
     if as_json:
         _print_json([asdict(record) for record in records])
         return
-    table = Table("run", "started", "what", "service", "environment", "release", "outcome", "took", "subject")
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name, width in (("run", 8), ("started", 11), ("release", 14), ("in", 10), ("outcome", 11), ("took", 8)):
+        table.add_column(name, no_wrap=True, min_width=width)
+    table.add_column("subject", no_wrap=True, overflow="ellipsis", min_width=8)
     for record in records:
         table.add_row(*_cells(record))
     out.print(table if records else "nothing was released yet")
@@ -305,12 +309,10 @@ def _cells(record: ReleaseRecord) -> tuple[str, ...]:
     took = show_duration((record.ended_at - record.started_at).total_seconds()) if record.ended_at else ""
     return (
         record.id[:8],
-        f"{record.started_at:%Y-%m-%d %H:%M:%S}",
-        record.kind.value,
-        record.service,
+        f"{record.started_at:%m-%d %H:%M}",
+        f"{record.service} {record.release[:7]}",
         record.environment,
-        record.release[:7],
-        record.outcome.value,
+        record.outcome.value if record.kind is Kind.RELEASE else f"rollback {record.outcome}",
         took,
         record.subject,
     )

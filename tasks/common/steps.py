@@ -1,11 +1,16 @@
 """What the @task functions of every capability share."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import httpx
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.exceptions import PrefectException
+from prefect.logging import get_run_logger
 
 from tasks.common.errors import Retryable, SlipwayError
 
@@ -28,15 +33,27 @@ TRANSIENT: dict[str, Any] = {
 """Options of tasks that are tried again when the driver says that this may help."""
 
 
+@contextmanager
+def only_shown() -> Iterator[None]:
+    """What is only shown in the Prefect UI never fails the work: without the server it is left out, and logged."""
+    try:
+        yield
+    except (httpx.HTTPError, PrefectException) as problem:
+        get_run_logger().warning("not shown in the Prefect UI: %s: %s", type(problem).__name__, problem)
+
+
 class ReadableErrors(logging.Filter):
     """Shows our own errors as what they are: the whole block once, where the task failed, and no stack of calls.
 
-    Prefect logs an exception with its stack where the task fails, again where the flow fails, and again where the
-    process ends: a hundred lines around the four that matter. Other exceptions keep their stacks: those are bugs.
+    A task that has done what its name says needs no line for that. Prefect logs an exception with its stack where the
+    task fails, again where the flow fails, and again where the process ends: a hundred lines around the four that
+    matter. Other exceptions keep their stacks: those are bugs.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the record is shown; change it where it is about one of our errors."""
+        if record.name == "prefect.task_runs" and record.getMessage() == "Finished in state Completed()":
+            return False
         error = record.exc_info[1] if record.exc_info else None
         if not isinstance(error, SlipwayError):
             return True

@@ -28,6 +28,11 @@ class Artifact:
     size_bytes: int
     files: int
 
+    @property
+    def short(self) -> str:
+        """Return the digest's first twelve characters, for names."""
+        return self.digest.removeprefix("sha256:")[:12]
+
 
 class Outcome(StrEnum):
     """How a release or rollback ended."""

@@ -1,5 +1,6 @@
 """What a person reads about a run: a summary first, then tables. Made from the ledger alone, and so at any time."""
 
+import textwrap
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -14,6 +15,7 @@ _HEADLINE = {
     Outcome.UNSAFE: "needs a **person now**: the state of {environment} is not known to be good",
 }
 _SLOWEST = 10
+_WIDTH = 110
 
 
 def summary(record: ReleaseRecord, evidence: Sequence[Evidence]) -> str:
@@ -25,7 +27,7 @@ def summary(record: ReleaseRecord, evidence: Sequence[Evidence]) -> str:
         _facts(record),
     ]
     if record.error:
-        parts.append(f"## Why\n\n```text\n{record.error}\n```")
+        parts.append(f"## Why\n\n```text\n{_wrapped(record.error)}\n```")
     parts += [_stages(evidence), _verdicts(evidence), _work(evidence)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -46,21 +48,13 @@ def _facts(record: ReleaseRecord) -> str:
 
 
 def _stages(evidence: Sequence[Evidence]) -> str:
-    rows = [
-        (
-            item.facts.get("environment", ""),
-            item.name,
-            show_percent(_number(item.facts.get("weight_percent"))),
-            _time(item.at),
-        )
-        for item in evidence
-        if item.kind == "stage"
-    ]
-    rows += [
-        (item.name, f"roll back to {str(item.facts.get('to', ''))[:7]}", "0 %", _time(item.at))
-        for item in evidence
-        if item.kind == "roll-back"
-    ]
+    rows = []
+    for item in evidence:
+        if item.kind == "stage":
+            share = show_percent(_number(item.facts.get("weight_percent")))
+            rows.append((str(item.facts.get("environment", "")), item.name, share, _time(item.at)))
+        elif item.kind == "roll-back":
+            rows.append((item.name, f"**roll back** to {str(item.facts.get('to', ''))[:7]}", "", _time(item.at)))
     return "## Stages\n\n" + _table(("environment", "reached", "candidate's share", "at"), rows) if rows else ""
 
 
@@ -90,6 +84,15 @@ def _work(evidence: Sequence[Evidence]) -> str:
         for item in timed
     ]
     return "## Where the time went\n\n" + _table(("step", "what", "took", ""), rows) if rows else ""
+
+
+def _wrapped(block: str) -> str:
+    """Return an error block with its long lines broken, the rest of each indented under its text."""
+    lines = []
+    for line in block.splitlines():
+        indent = " " * min(16, len(line) - len(line.lstrip()) + 4)
+        lines += textwrap.wrap(line, _WIDTH, subsequent_indent=indent, break_long_words=False) or [""]
+    return "\n".join(lines)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

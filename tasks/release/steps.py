@@ -23,7 +23,7 @@ from tasks.common.errors import Refused, SlipwayError, Unsafe
 from tasks.common.load import load_service
 from tasks.common.model import Command, HttpCheck
 from tasks.common.service import ServiceFile
-from tasks.common.steps import ONCE, TRANSIENT
+from tasks.common.steps import ONCE, TRANSIENT, only_shown
 from tasks.common.units import show_percent
 from tasks.release.model import Artifact, Commit, Kind, Outcome, ReleaseRecord
 from tasks.release.outcome import outcome_of
@@ -188,7 +188,7 @@ def _require_coverage(job: Job, report: Path, at_least: float) -> None:
         )
 
 
-@task(name="publish", task_run_name="publish {artifact.digest}", **TRANSIENT)
+@task(name="publish", task_run_name="publish {artifact.short}", **TRANSIENT)
 def publish(job: Job, artifact: Artifact) -> None:
     """The artefact is in the store, under its digest. *Idempotent:* yes."""
     with job.journal.timed("publish", artifact.digest, size_bytes=artifact.size_bytes):
@@ -380,10 +380,11 @@ def _close(job: Job, outcome: Outcome, error: str | None) -> None:
         left = save_unsent(job.journal, job.estate.workspace)
         log.error("the ledger did not take everything; the rest is in %s: %s", left, problem)
         record, evidence = replace(job.record, outcome=outcome, error=message, digest=digest), job.journal.unsent
-    create_markdown_artifact(
-        key=f"{record.kind}-{record.service}-{record.environment}",
-        markdown=summary(record, evidence),
-        description=f"{record.service} {record.commit[:7]} to {record.environment}: {record.outcome}",
-    )
+    with only_shown():
+        create_markdown_artifact(
+            key=f"{record.kind}-{record.service}-{record.environment}",
+            markdown=summary(record, evidence),
+            description=f"{record.service} {record.commit[:7]} to {record.environment}: {record.outcome}",
+        )
     job.close()
     log.info("%s of %s to %s: %s", record.kind, record.commit[:7], record.environment, outcome)

@@ -24,9 +24,9 @@ def needed(weight: int, floor: int) -> int:
 
     Args:
         weight: in thousandths of a per cent.
-        floor: instances, from 1.
+        floor: instances, from 1 to 100,000.
     """
-    return -(-(2 * weight - 1) * floor // (2 * FULL)) if weight > 0 else 0
+    return -(-(2 * weight - 1) * floor // (2 * FULL))
 
 
 def share(serving: int, floor: int) -> int:

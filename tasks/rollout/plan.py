@@ -157,7 +157,8 @@ def _situation(observed: Observed, stage: Stage, roles: Roles, limits: Limits) -
     candidate = Side(roles.candidate_slot, roles.candidate_release, stage.candidate, observed)
     stable = Side(roles.stable_slot, roles.stable_release, stage.stable, observed)
     target = thousandths(stage.weight_percent)
-    if stable.release is not None and (candidate.foreign if candidate.weight else stable.foreign):
+    under_traffic = [side for side in (candidate, stable) if side.foreign and side.weight]
+    if under_traffic and stable.release is not None:
         # Strangers are among those that serve. Before the stage is gone for, stable serves alone, and without them.
         candidate = dataclasses.replace(candidate, goal=0)
         whole = limits.floor if candidate.weight else max(stage.stable, limits.floor)

@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import assert_never
+from uuid import UUID
 
 from prefect import task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.logging import get_run_logger
 
 from blocks.estate import Site
@@ -16,7 +18,7 @@ from blocks.job import Job
 from blocks.journal import Journal
 from tasks.common.errors import Refused, Retryable, SlipwayError, Unsafe
 from tasks.common.service import Promotion
-from tasks.common.steps import ONCE, TRANSIENT
+from tasks.common.steps import ONCE, TRANSIENT, only_shown
 from tasks.common.units import show_duration
 from tasks.rollout.model import (
     Admit,
@@ -69,6 +71,7 @@ class Rollout:
     limits: Limits = field(init=False)
     stages: tuple[Stage, ...] = field(init=False)
     steps: tuple[Stage, ...] = field(init=False)
+    progress_id: UUID | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         """Decide what is whose, and what is left to do."""
@@ -214,6 +217,21 @@ def advance(rollout: Rollout, stage: Stage) -> None:
     rollout.journal.note("stage", str(stage), environment=str(rollout), weight_percent=stage.weight_percent)
 
 
+def show_progress(rollout: Rollout, reached: int, text: str) -> None:
+    """The rollout's progress is shown in the Prefect UI: `reached` of its stages, and what it is about now."""
+    percent = 100.0 * reached / len(rollout.steps)
+    target = rollout.site.target
+    shown = f"{target.service} {rollout.workload.release[:7]} to {target.environment}: {text}"
+    with only_shown():
+        if rollout.progress_id is None:
+            key = f"rollout-{target.service}-{target.environment}"
+            made = create_progress_artifact(percent, key=key, description=shown)
+            assert isinstance(made, UUID), "called from synchronous code"
+            rollout.progress_id = made
+        else:
+            update_progress_artifact(rollout.progress_id, progress=percent, description=shown)
+
+
 @contextmanager
 def turned_back_on_failure(job: Job, rollout: Rollout) -> Iterator[None]:
     """Whatever goes wrong inside the block, also a cancelled run: the former release serves again (REL-12).
@@ -228,6 +246,8 @@ def turned_back_on_failure(job: Job, rollout: Rollout) -> Iterator[None]:
     except BaseException as error:
         _turn_back(rollout, error)
         job.turned_back.add(str(rollout))
+        if isinstance(error, SlipwayError) and rollout.roles.stable_release is not None:
+            error.state += f"; {rollout.roles.stable_release[:7]} serves all traffic of {rollout} again"
         raise
 
 

@@ -81,12 +81,8 @@ class Side:
 
     @cached_property
     def surplus(self) -> tuple[Instance, ...]:
-        """All instances that are not kept, in the order that they go: useless ones, strangers, highest index."""
-        going = [i for i in self.instances if i not in self.kept]
-        going.sort(
-            key=lambda i: (i.index in self.serving, i.index in self.answering, i.release == self.release, -i.index)
-        )
-        return tuple(going)
+        """All instances that are not kept, highest index first."""
+        return tuple(sorted((i for i in self.instances if i not in self.kept), key=lambda i: -i.index))
 
     @property
     def missing(self) -> int:

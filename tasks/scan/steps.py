@@ -10,7 +10,7 @@ from prefect.logging import get_run_logger
 from blocks.journal import Journal
 from tasks.common.errors import Refused
 from tasks.common.service import Scan
-from tasks.common.steps import ONCE
+from tasks.common.steps import ONCE, only_shown
 from tasks.scan.judge import blocking, findings_table
 from tasks.scan.model import ScanReport
 from tasks.scan.ports import Scanner
@@ -38,7 +38,8 @@ def scan_tree(scanner: Scanner, tree: Path, spec: Scan, journal: Journal, on_lin
         blockers = blocking(report, spec.fail_on)
         facts.update(findings=len(report.findings), blocking=len(blockers), fail_on=list(spec.fail_on))
         if report.findings:
-            create_markdown_artifact(key=f"scan-{spec.tool}", markdown=findings_table(report.findings))
+            with only_shown():
+                create_markdown_artifact(key=f"scan-{spec.tool}", markdown=findings_table(report.findings))
         if blockers:
             first = blockers[0]
             raise Refused(

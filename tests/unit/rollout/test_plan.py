@@ -19,7 +19,7 @@ from tasks.rollout.model import (
 from tasks.rollout.plan import converge, describe, next_step, promoted, roles
 from tasks.rollout.strategies import stable_stage
 from tests.unit.rollout.promotions import ROLES, the_way
-from tests.unit.rollout.world import World, run
+from tests.unit.rollout.world import World, assert_reached, run
 
 NOTHING = Observed((), Routing({"blue": 0.0, "green": 0.0}, ()))
 
@@ -126,6 +126,24 @@ def test_what_the_router_still_finds_up_is_not_replaced_all_at_once() -> None:
     ]
 
 
+def test_the_side_that_users_are_on_is_mended_before_the_standby() -> None:
+    world, way = at("blue-green at once", 2, 1)
+    world.lose(("blue", 0), "vanished")
+    world.lose(("green", 0), "vanished")
+    assert texts(world, way[1])[:4] == ["drain green 0", "start green 0 (v2)", "await green 0", "admit green 0"]
+
+
+def test_room_is_made_by_what_serves_nobody() -> None:
+    world, _ = at("rolling one by one", 3, 2)
+    world.lose(("green", 0), "unreachable")
+    assert texts(world, stable_stage(3))[:4] == [
+        "shift green to 50 %",
+        "drain green 0",
+        "stop green 0",
+        "start blue 1 (v1)",
+    ]
+
+
 def test_an_old_standby_is_drained_and_stopped_before_the_candidate_takes_its_place() -> None:
     way, bounds = the_way("blue-green at once", 2)
     world = World.serving("v1", 2, bounds)
@@ -138,6 +156,17 @@ def test_an_old_standby_is_drained_and_stopped_before_the_candidate_takes_its_pl
         "await green 0-1",
         "admit green 0-1",
     ]
+
+
+def test_a_stranger_among_those_that_serve_is_removed_although_there_is_no_room() -> None:
+    way, bounds = the_way("rolling one by one", 7)
+    world = World.serving("v1", 6, bounds)
+    world.instances.pop(("blue", 5))
+    world.put("blue", 5, "v0")
+    world.put("green", 0, "v2")
+    world.weights = {"blue": 85.714, "green": 14.286}
+    run(world, way[1], ROLES)
+    assert_reached(world, way[1], ROLES)
 
 
 def test_an_interrupted_drain_is_finished_before_the_stop() -> None:
@@ -201,6 +230,16 @@ def test_a_stage_beyond_the_limits_is_refused_with_the_figures() -> None:
         converge(world.observe(), Stage("too much", 1, 3, 10.0), ROLES, world.limits)
     assert refused.value.facts["limits"] == "at least 3 serving, at most 3 instances"
     assert "no room" in refused.value.what
+
+
+def test_more_traffic_than_the_instances_of_a_stage_can_take_is_refused() -> None:
+    world = World.serving("v1", 3, Limits(floor=3, ceiling=6))
+    plan = converge(world.observe(), Stage("hasty", 1, 3, 50.0), ROLES, world.limits)
+    assert not any(isinstance(step, Shift) for step in plan)
+    for step in plan:
+        world.apply(step)
+    with pytest.raises(Refused, match="green has too few instances for 50 %"):
+        next_step(world.observe(), Stage("hasty", 1, 3, 50.0), ROLES, world.limits)
 
 
 def test_a_plan_that_gets_stuck_later_still_saves_what_it_can_first() -> None:
