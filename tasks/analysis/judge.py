@@ -156,8 +156,7 @@ def _words(metric: str) -> str:
 
 def _show(value: float | None, unit: Unit) -> str:
     """Return a figure with its unit, exact enough that a broken bound looks broken."""
-    if value is None:
-        return "no data"
+    assert value is not None, "only what was measured is shown"
     if unit is Unit.SECONDS:
         return f"{value:.6g} s" if abs(value) >= 1 or value == 0 else f"{value * 1000:.6g} ms"
     return f"{value:.6g} %" if unit is Unit.PERCENT else f"{value:.12g}"

@@ -1,0 +1,1 @@
+"""What docs/benchmarks.md reports, measured on a lab of its own: `make bench`."""

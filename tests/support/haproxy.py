@@ -34,19 +34,20 @@ IN_AND_UP = (Admission.IN, True)
 
 
 class Haproxy:
-    """One HAProxy in master-worker mode, serving `TARGET` on `port`, and `ELSEWHERE`. Use `running_haproxy`."""
+    """One HAProxy in master-worker mode: `TARGET` on `port`, `ELSEWHERE` on `elsewhere_port`. Use `running_haproxy`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.socket = folder / "haproxy.sock"
         self.state = folder / "state"
         self.port = free_port()
+        self.elsewhere_port = free_port()
         self.metrics_port = free_port()
         self.config = folder / "haproxy.cfg"
         self._log = folder / "haproxy.log"
         exposed = [
             Exposed(target.service, target.environment, f"127.0.0.1:{port}")
-            for target, port in ((TARGET, self.port), (ELSEWHERE, free_port()))
+            for target, port in ((TARGET, self.port), (ELSEWHERE, self.elsewhere_port))
         ]
         self.state.mkdir()
         create_maps(exposed, self.state)

@@ -1,5 +1,6 @@
 import math
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -54,7 +55,7 @@ def test_every_broken_check_is_named() -> None:
         (0.0, {"at_most": "0%"}, True),
     ],
 )
-def test_a_bound_itself_still_holds(candidate: float, bound: dict[str, object], holds: bool) -> None:
+def test_a_bound_itself_still_holds(candidate: float, bound: dict[str, Any], holds: bool) -> None:
     found = verdict(sample(candidate, **bound))
     assert found.decision is (Decision.PASS if holds else Decision.ROLL_BACK)
     left, right = found.reasons[0].removeprefix("error rate ").split(" % ", 1)
@@ -74,7 +75,7 @@ def test_a_bound_itself_still_holds(candidate: float, bound: dict[str, object], 
     ],
 )
 def test_a_relative_check_compares_with_stable_also_when_that_is_zero(
-    candidate: float, stable: float, bound: dict[str, object], decision: Decision
+    candidate: float, stable: float, bound: dict[str, Any], decision: Decision
 ) -> None:
     assert verdict(sample(candidate, stable, **bound)).decision is decision
 
@@ -86,7 +87,7 @@ def test_a_broken_relative_check_shows_both_sides() -> None:
 
 @pytest.mark.parametrize("nothing", NOTHING)
 @pytest.mark.parametrize("bound", [{"at_most": "1%"}, {"at_least": "1%"}, {"at_most_times_stable": 1.1}])
-def test_no_data_holds_and_rolls_back_when_the_time_is_over(nothing: float | None, bound: dict[str, object]) -> None:
+def test_no_data_holds_and_rolls_back_when_the_time_is_over(nothing: float | None, bound: dict[str, Any]) -> None:
     silent = sample(nothing, 1.0, **bound)
     fine = sample(0.0, at_most="1%")
     assert verdict(fine, silent) == Verdict(Decision.HOLD, ("no data for error rate of the candidate",))
@@ -136,7 +137,13 @@ def test_the_judge_fits_where_another_judge_could_stand() -> None:
     assert stands_in([], deadline_passed=False).decision is Decision.PASS
 
 
-FILLED = {"service": "campus", "environment": "production", "slot": "green", "release": "3f2c1a9", "window_s": 15.0}
+FILLED: dict[str, Any] = {
+    "service": "campus",
+    "environment": "production",
+    "slot": "green",
+    "release": "3f2c1a9",
+    "window_s": 15.0,
+}
 
 
 def test_every_name_of_a_query_is_filled_in() -> None:

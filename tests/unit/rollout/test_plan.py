@@ -17,8 +17,8 @@ from tasks.rollout.model import (
     Stop,
 )
 from tasks.rollout.plan import converge, describe, next_step, promoted, roles
-from tasks.rollout.strategies import stable_stage
-from tests.unit.rollout.promotions import ROLES, the_way
+from tasks.rollout.strategies import limits, proving_stage, stable_stage, stages
+from tests.unit.rollout.promotions import EVERY, ROLES, the_way
 from tests.unit.rollout.world import World, assert_reached, run
 
 NOTHING = Observed((), Routing({"blue": 0.0, "green": 0.0}, ()))
@@ -240,6 +240,25 @@ def test_more_traffic_than_the_instances_of_a_stage_can_take_is_refused() -> Non
         world.apply(step)
     with pytest.raises(Refused, match="green has too few instances for 50 %"):
         next_step(world.observe(), Stage("hasty", 1, 3, 50.0), ROLES, world.limits)
+
+
+def test_fewer_instances_than_the_floor_are_refused_and_none_is_taken_away() -> None:
+    world = World.serving("v1", 3, Limits(floor=3, ceiling=6))
+    with pytest.raises(Refused, match="blue cannot spare an instance"):
+        converge(world.observe(), Stage("too few", 0, 1, 0.0), ROLES, world.limits)
+
+
+@pytest.mark.parametrize("kind", EVERY)
+@pytest.mark.parametrize("size", [1, 3])
+def test_the_first_release_is_proven_before_it_is_the_only_one_to_get_traffic(kind: str, size: int) -> None:
+    world = World(limits(EVERY[kind], size, 100.0))
+    first = roles(world.observe(), "v1")
+    table = stages(EVERY[kind], size, first_release=True)
+    proof = proving_stage(table, size, world.limits, first_release=True)
+    assert not any(isinstance(step, Shift) for step in run(world, proof, first))
+    assert converge(world.observe(), proof, first, world.limits) == ()
+    assert run(world, table[0], first) == [Shift({"blue": 100.0, "green": 0.0})]
+    assert promoted(world.observe(), "v1", size)
 
 
 def test_a_plan_that_gets_stuck_later_still_saves_what_it_can_first() -> None:

@@ -3,8 +3,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.common.estate import Pace
-from tasks.common.model import Check
-from tasks.common.service import Analysis, HttpCheck, Validation
+from tasks.common.model import Check, HttpCheck
+from tasks.common.service import Analysis, Validation
 from tasks.rollout.capacity import FULL, needed, share, thousandths
 from tasks.rollout.model import Limits, Stage
 from tasks.rollout.strategies import (

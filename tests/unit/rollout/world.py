@@ -215,8 +215,9 @@ def _dead(world: World, place: Place) -> bool:
 
 def _old_and_serving(world: World, place: Place, roles: Roles) -> bool:
     found, member = world.instances.get(place), world.members[place]
-    serves = found is not None and found.health is Health.READY and member.up and member.admission is Admission.IN
-    return serves and found.release != roles.candidate_release
+    if found is None or found.release == roles.candidate_release:
+        return False
+    return found.health is Health.READY and member.up and member.admission is Admission.IN
 
 
 def run(world: World, stage: Stage, roles: Roles, *, at_most: int = 400) -> list[Step]:
