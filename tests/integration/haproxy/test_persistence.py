@@ -22,13 +22,17 @@ pytestmark = pytest.mark.server
 
 
 @pytest.mark.parametrize("how", ["reload", "restart"])
-def test_weights_and_members_outlive(how: str, haproxy: Haproxy, router: HaproxyRouter) -> None:
+def test_weights_and_members_outlive(
+    how: str, haproxy: Haproxy, router: HaproxyRouter, pool: tuple[Backend, ...]
+) -> None:
+    router.admit([pool[2].endpoint("blue", 1)])
     router.shift({"blue": 70, "green": 30})
     before = router.observe()
     getattr(haproxy, how)()
     answers = collections.Counter(haproxy.get() for _ in range(200))
-    assert answers.keys() == {(200, "blue0"), (200, "green0")}
+    assert answers.keys() == {(200, "blue0"), (200, "blue1"), (200, "green0")}
     assert router.observe() == before
+    assert [m.address for m in before.members] == [pool[0].address, pool[2].address, pool[1].address]
     wait_until(lambda: "L7OK" in haproxy.command(f"show stat {GREEN} 4 1"), what="the first check after it")
     assert router.observe() == before
 
