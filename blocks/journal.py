@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tasks.common.errors import Retryable
+from tasks.common.errors import SlipwayError
 from tasks.release.model import Evidence
 from tasks.release.ports import Ledger
 
@@ -16,8 +16,9 @@ from tasks.release.ports import Ledger
 class Journal:
     """Evidence of one run, in order.
 
-    Noting never raises: what the ledger does not take now is kept and sent before the next note. A step that moves a
-    release forward asks `require_kept` first, so that nothing goes on unrecorded; a roll-back does not ask.
+    Noting never raises, also where the ledger refuses: what it does not take now is kept and sent before the next note.
+    A step that moves a release forward asks `require_kept` first, so that nothing goes on unrecorded; a roll-back does
+    not ask.
 
     Args:
         ledger: where it goes.
@@ -29,7 +30,7 @@ class Journal:
         self._ledger = ledger
         self._redact = redact
         self._unsent: list[Evidence] = []
-        self._problem: Retryable | None = None
+        self._problem: SlipwayError | None = None
         self.record_id = record_id
 
     def note(self, kind: str, name: str, *, duration_s: float | None = None, **facts: object) -> None:
@@ -56,6 +57,7 @@ class Journal:
 
         Raises:
             Retryable: it is not; the ledger does not answer.
+            Refused: it is not; the ledger does not let us in, or does not take it.
         """
         self._send()
         if self._problem is not None:
@@ -71,7 +73,7 @@ class Journal:
         while self._unsent:
             try:
                 self._ledger.append(self._unsent[0])
-            except Retryable as problem:
+            except SlipwayError as problem:
                 self._problem = problem
                 return
             del self._unsent[0]

@@ -50,16 +50,16 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Releases that go right, and are turned back when not.",
+    help="Take a commit to production, watch it there, and take it back when it is bad. Start with: slipway doctor",
 )
-releases = typer.Typer(no_args_is_help=True, help="What was released, and how it went.")
+releases = typer.Typer(no_args_is_help=True, help="What was released, and how it went: list, show.")
 app.add_typer(releases, name="releases")
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 Service = Annotated[str, typer.Argument(help="name of the service")]
-Environment = Annotated[str, typer.Option("--to", help="environment")]
+Environment = Annotated[str, typer.Option("--to", help="environment where it must serve in the end")]
 Estate = Annotated[str, typer.Option("--estate", help="estate file; default: $SLIPWAY_ESTATE, else the lab's")]
 
 
@@ -78,7 +78,7 @@ def _var() -> Path:
 
 @app.command()
 def up() -> None:
-    """Start the lab: PostgreSQL, HAProxy, Prometheus, a Prefect server and a worker, on 127.0.0.1 only."""
+    """Start the lab, on 127.0.0.1 only: PostgreSQL, HAProxy, Prometheus, a Prefect server and a worker."""
     lab = Lab(_var())
     lab.up(lambda text: err.print(text, style="dim"))
     out.print(f"the lab is up\n  Prefect UI   {lab.ui_url}")
@@ -89,14 +89,14 @@ def up() -> None:
 
 @app.command()
 def down() -> None:
-    """End everything that 'slipway up' started. What it has kept stays under var/."""
+    """End the lab and the instances that run in it. What it has kept stays under var/."""
     ended = Lab(_var()).down()
     out.print("the lab is down" if ended else "nothing was running")
 
 
 @app.command()
 def status(estate: Estate = "", as_json: Json = False) -> None:
-    """Show what serves where, read from runtimes and routers now."""
+    """Show what serves where, and with which share: asked now, nothing is changed."""
     connect(estate)
     from blocks.estate import open_estate
     from deployments.status import observe_sites
@@ -128,7 +128,7 @@ def status(estate: Estate = "", as_json: Json = False) -> None:
 
 @app.command()
 def doctor(estate: Estate = "", as_json: Json = False) -> None:
-    """Look at what is installed, reachable and well configured, and say how to mend what is not."""
+    """Look at everything that a release needs, and say how to mend what is not well."""
     connect(estate)
     from deployments.doctor import examine
 
@@ -152,10 +152,10 @@ def release(
     commit: Annotated[str, typer.Argument(help="commit hash, branch or tag")],
     environment: Environment = "production",
     estate: Estate = "",
-    wait: Annotated[bool, typer.Option(help="follow the run to its end")] = True,
+    wait: Annotated[bool, typer.Option(help="follow the run to its end, or only start it")] = True,
     as_json: Json = False,
 ) -> None:
-    """Take a commit to production: build, test, scan, publish, stage, prove, promote, validate, record."""
+    """Take a commit to production, by way of the environments before it; a bad one is turned back."""
     connect(estate)
     from tasks.release.request import ReleaseRequest
 
@@ -168,14 +168,14 @@ def release(
 @app.command()
 def rollback(
     service: Service,
-    to: Annotated[str, typer.Argument(help="release to return to; default: the one before the present")] = "",
-    environment: Annotated[str, typer.Option("--in", help="environment")] = "production",
+    to: Annotated[str, typer.Argument(help="release to return to, as in 'releases list'; default: the one before the present")] = "",
+    environment: Annotated[str, typer.Option("--in", help="environment to turn back")] = "production",
     reason: Annotated[str, typer.Option(help="why, for the record")] = "",
     estate: Estate = "",
-    wait: Annotated[bool, typer.Option(help="follow the run to its end")] = True,
+    wait: Annotated[bool, typer.Option(help="follow the run to its end, or only start it")] = True,
     as_json: Json = False,
 ) -> None:
-    """Return to a release that is kept, without a rebuild."""
+    """Return to a kept release at once, without a rebuild. First cancel a release that still runs."""
     connect(estate)
     from tasks.release.request import RollbackRequest
 
@@ -210,9 +210,9 @@ def plan(
 
 @releases.command("list")
 def list_releases(
-    service: Annotated[str, typer.Argument(help="name of the service; default: all")] = "",
-    environment: Annotated[str, typer.Option("--in", help="environment; default: all")] = "",
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    service: Annotated[str, typer.Argument(help="only this service")] = "",
+    environment: Annotated[str, typer.Option("--in", help="only this environment")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="how many")] = 20,
     estate: Estate = "",
     as_json: Json = False,
 ) -> None:
@@ -259,7 +259,7 @@ def show_release(
 
 @app.command()
 def schema(
-    folder: Annotated[Path, typer.Argument(help="folder to write the JSON Schemas and the reference pages to")],
+    folder: Annotated[Path, typer.Argument(help="folder to write to")],
 ) -> None:
     """Write the JSON Schemas of both files, for editors, and their reference pages."""
     from tasks.common.documentation import write

@@ -4,16 +4,15 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.rollout import AT_ONCE, open_rollout, roll_out, validate, verify
+from tasks.release.open_steps import open_release, recorded
 from tasks.release.request import ReleaseRequest
 from tasks.release.steps import (
     build,
     check_out,
     log_lines,
-    open_release,
     preflight,
     prune,
     publish,
-    recorded,
     run_tests,
 )
 from tasks.rollout.steps import turned_back_on_failure

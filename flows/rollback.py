@@ -4,8 +4,8 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.rollout import AT_ONCE, open_rollout, roll_out, verify_features
+from tasks.release.open_steps import open_rollback, recorded
 from tasks.release.request import RollbackRequest
-from tasks.release.steps import open_rollback, recorded
 from tasks.rollout.steps import turned_back_on_failure
 
 

@@ -29,7 +29,7 @@ _SOCKET_PATH_AT_MOST = 80  # leaves room for what HAProxy appends while it binds
 _START_WITHIN_S = 120.0
 _STOP_WITHIN_S = 40.0
 WORK_POOL = "slipway"
-LOAD_PER_S = 200
+LOAD_PER_S = 150
 
 
 class Lab:

@@ -79,7 +79,9 @@ def watch_metrics(watch: Watch) -> Verdict:
             )
         if elapsed >= watch.for_s and verdict.decision is Decision.PASS:
             return verdict
-        time.sleep(max(0.0, min(watch.every_s, _until_end(watch, elapsed))))
+        # From look to look, not from the end of one to the next: a fault is found within an interval.
+        due = elapsed + min(watch.every_s, _until_end(watch, elapsed))
+        time.sleep(max(0.0, due - (time.monotonic() - began)))
 
 
 def _until_end(watch: Watch, elapsed_s: float) -> float:

@@ -236,7 +236,7 @@ def show_progress(rollout: Rollout, reached: int, text: str) -> None:
 def turned_back_on_failure(job: Job, rollout: Rollout) -> Iterator[None]:
     """Whatever goes wrong inside the block, also a cancelled run: the former release serves again (REL-12).
 
-    `job.turned_back` then names the environment.
+    `job.turned_back` then names the environment, unless nothing served there before.
 
     Raises:
         Unsafe: going back failed as well, or there is no former release; a person must look.
@@ -245,9 +245,12 @@ def turned_back_on_failure(job: Job, rollout: Rollout) -> Iterator[None]:
         yield
     except BaseException as error:
         _turn_back(rollout, error)
-        job.turned_back.add(str(rollout))
-        if isinstance(error, SlipwayError) and rollout.roles.stable_release is not None:
-            error.state += f"; {rollout.roles.stable_release[:7]} serves all traffic of {rollout} again"
+        now = f"nothing serves in {rollout}, as before"
+        if rollout.roles.stable_release is not None:
+            job.turned_back.add(str(rollout))
+            now = f"{rollout.roles.stable_release[:7]} serves all traffic of {rollout} again"
+        if isinstance(error, SlipwayError):
+            error.state += f"; {now}"
         raise
 
 
