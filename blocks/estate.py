@@ -77,7 +77,7 @@ class OpenEstate:
 
     def __init__(self, file: Estate, base: Path) -> None:
         self.file = file
-        self.context = Context(base=base, secrets=Secrets(base), path=tuple(file.tools))
+        self.context = Context(base=base, secrets=Secrets(base), path=tuple(str(base / tool) for tool in file.tools))
         self.ledger: Ledger = open_driver("ledger", file.ledger, self.context)
         self.store: ArtifactStore = open_driver("store", file.store, self.context)
         self.builder: Builder = open_driver("builder", file.builder, self.context)

@@ -89,7 +89,7 @@ def no_such_record(record_id: str) -> Refused:
     return Refused(
         "no such record in the ledger",
         on=record_id,
-        next_action="check the id; 'begin' comes before evidence and end",
+        next_action="check the id: 'slipway releases list' shows what is on record",
     )
 
 

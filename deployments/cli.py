@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deployments.lab.lab import ROOT, Lab
-from tasks.common.errors import Retryable, SlipwayError, Unsafe
+from tasks.common.errors import Refused, Retryable, SlipwayError, Unsafe
 from tasks.common.units import show_duration, show_percent
 from tasks.release.model import Kind, Outcome, ReleaseRecord
 
@@ -168,7 +169,7 @@ def release(
 @app.command()
 def rollback(
     service: Service,
-    to: Annotated[str, typer.Argument(help="release to return to, as in 'releases list'; default: the one before the present")] = "",
+    to: Annotated[str, typer.Argument(help="release, as in 'releases list'; default: the one before the present")] = "",
     environment: Annotated[str, typer.Option("--in", help="environment to turn back")] = "production",
     reason: Annotated[str, typer.Option(help="why, for the record")] = "",
     estate: Estate = "",
@@ -282,9 +283,10 @@ def _run(flow: str, request: Any, wait: bool, as_json: bool) -> None:
     ended = runs.follow(run_id, say)
     try:
         record = estate.ledger.record(run_id)
-    except SlipwayError:
+    except Refused:
         # Refused before there was a record, such as an unknown commit: Prefect's message says why.
-        _print_json(asdict(ended)) if as_json else out.print(ended.message, markup=False)
+        why = re.sub(r"^Flow run encountered an exception: \w+: ", "", ended.message)
+        _print_json(asdict(ended)) if as_json else out.print(why, markup=False)
         raise typer.Exit(Exit.REFUSED) from None
     if as_json:
         _print_json(asdict(record))

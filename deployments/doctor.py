@@ -1,5 +1,6 @@
 """What is installed, reachable and well configured, and how to mend what is not."""
 
+import base64
 import os
 import shutil
 import sys
@@ -116,7 +117,7 @@ def _deployment(url: str, flow: str) -> str:
 
 
 def _worker(url: str) -> str:
-    answer = httpx.post(f"{url}/work_pools/{DEPLOYMENT}/workers/filter", json={}, timeout=5)
+    answer = httpx.post(f"{url}/work_pools/{DEPLOYMENT}/workers/filter", json={}, timeout=5, headers=_credentials())
     online = (
         [worker["name"] for worker in answer.json() if worker.get("status") == "ONLINE"] if answer.is_success else []
     )
@@ -131,7 +132,7 @@ def _worker(url: str) -> str:
 
 def _get(url: str, path: str) -> str:
     try:
-        answer = httpx.get(url + path, timeout=5)
+        answer = httpx.get(url + path, timeout=5, headers=_credentials())
     except httpx.HTTPError as error:
         raise Retryable(
             f"no answer: {type(error).__name__}", on=url, next_action="start it: 'slipway up', or check PREFECT_API_URL"
@@ -143,6 +144,12 @@ def _get(url: str, path: str) -> str:
             next_action="'slipway up' deploys; so does 'prefect deploy --all'",
         )
     return url
+
+
+def _credentials() -> dict[str, str]:
+    """Return the header by which Prefect's own client shows its user and password, if the server wants them."""
+    secret = os.environ.get("PREFECT_API_AUTH_STRING", "")
+    return {"Authorization": f"Basic {base64.b64encode(secret.encode()).decode()}"} if secret else {}
 
 
 def _look(name: str, ask: Callable[[], object]) -> Finding:

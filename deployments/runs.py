@@ -18,6 +18,7 @@ from tasks.common.errors import Refused, Retryable
 DEPLOYMENT = "slipway"
 _POLL_S = 0.5
 _PAGE = 200
+_LATE = 100
 
 
 @dataclass(frozen=True)
@@ -65,14 +66,16 @@ def follow(run_id: str, say: Callable[[str], None]) -> Ended:
 
     A server that does not answer for a while is waited for: the run goes on without us.
     """
-    seen = 0
+    seen: set[UUID] = set()
     while True:
         try:
             with get_client(sync_client=True) as client:
                 while True:
                     run = client.read_flow_run(UUID(run_id))
-                    seen = _say_new(client, UUID(run_id), seen, say)
+                    _say_new(client, UUID(run_id), seen, say)
                     if run.state is not None and run.state.is_final():
+                        # The run's process sends its last lines after its last state.
+                        time.sleep(_POLL_S * 2)
                         _say_new(client, UUID(run_id), seen, say)
                         completed = run.state.type is StateType.COMPLETED
                         return Ended(
@@ -84,12 +87,18 @@ def follow(run_id: str, say: Callable[[str], None]) -> Ended:
             time.sleep(_POLL_S * 4)
 
 
-def _say_new(client: SyncPrefectClient, run_id: UUID, seen: int, say: Callable[[str], None]) -> int:
+def _say_new(client: SyncPrefectClient, run_id: UUID, seen: set[UUID], say: Callable[[str], None]) -> None:
+    """Say what was not said yet. Tasks send their lines on their own, so one may come late and stand before others."""
     wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id]))
-    lines = client.read_logs(log_filter=wanted, limit=_PAGE, offset=seen, sort=LogSort.TIMESTAMP_ASC)
-    for line in lines:
-        say(f"{line.timestamp:%H:%M:%S} {line.message}")
-    return seen + len(lines)
+    while True:
+        offset = max(0, len(seen) - _LATE)
+        lines = client.read_logs(log_filter=wanted, limit=_PAGE, offset=offset, sort=LogSort.TIMESTAMP_ASC)
+        new = [line for line in lines if line.id not in seen]
+        for line in new:
+            say(f"{line.timestamp:%H:%M:%S} {line.message}")
+            seen.add(line.id)
+        if not new:
+            return
 
 
 def _silent(error: Exception) -> Retryable:

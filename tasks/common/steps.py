@@ -1,9 +1,10 @@
 """What the @task functions of every capability share."""
 
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from prefect import Task
@@ -13,6 +14,8 @@ from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 
 from tasks.common.errors import Retryable, SlipwayError
+
+T = TypeVar("T")
 
 
 def transient(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:
@@ -31,6 +34,25 @@ TRANSIENT: dict[str, Any] = {
     "retry_condition_fn": transient,
 }
 """Options of tasks that are tried again when the driver says that this may help."""
+
+
+def patiently(ask: Callable[[], T], *, within_s: float = 20.0) -> T:
+    """Return what is answered; asked again while the driver says that this may help, for a bounded time.
+
+    A router or supervisor that is being restarted must neither fail a release nor, worse, its roll-back.
+
+    Raises:
+        Retryable: no answer within the time; the last error.
+    """
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            return ask()
+        except Retryable as problem:
+            if time.monotonic() > deadline:
+                raise
+            get_run_logger().warning("asking again: %s", problem.what)
+            time.sleep(0.5)
 
 
 @contextmanager

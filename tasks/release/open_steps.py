@@ -85,7 +85,8 @@ def _before_present(estate: OpenEstate, site: Site) -> str:
     present = {i.release for i in site.runtime.observe() if site.router.observe().weights.get(i.slot, 0) > 0}
     kept = estate.ledger.succeeded(site.target.service, site.target.environment, estate.file.keep_releases)
     for record in kept:
-        if record.release not in present:
+        # Beside an unfinished canary, the release before is the one that still has the rest of the traffic.
+        if present != {record.release}:
             return record.release
     raise Refused(
         "there is no other release to go back to",

@@ -18,8 +18,8 @@ from blocks.job import Job
 from blocks.journal import Journal
 from tasks.common.errors import Refused, Retryable, SlipwayError, Unsafe
 from tasks.common.service import Promotion
-from tasks.common.steps import ONCE, TRANSIENT, only_shown
-from tasks.common.units import show_duration
+from tasks.common.steps import ONCE, TRANSIENT, only_shown, patiently
+from tasks.common.units import show_duration, show_percent
 from tasks.rollout.model import (
     Admit,
     AwaitReady,
@@ -72,6 +72,7 @@ class Rollout:
     stages: tuple[Stage, ...] = field(init=False)
     steps: tuple[Stage, ...] = field(init=False)
     progress_id: UUID | None = field(default=None, init=False)
+    reached: Stage | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         """Decide what is whose, and what is left to do."""
@@ -100,6 +101,10 @@ class Rollout:
         release = self.roles.stable_release
         return (self.roles.stable_slot, release) if release is not None else None
 
+    def found_stable(self) -> str | None:
+        """Return the release that is stable now, by observation."""
+        return roles(self.observe(), self.workload.release, self.roles.stable_release).stable_release
+
     @property
     def proving_stage(self) -> Stage | None:
         """Return the first stage without its traffic, to try the candidate out; None once it has traffic already."""
@@ -117,7 +122,7 @@ class Rollout:
 
     def observe(self) -> Observed:
         """Return what runs and what is routed, read from the runtime and the router at this moment."""
-        return Observed(self.site.runtime.observe(), self.site.router.observe())
+        return patiently(lambda: Observed(self.site.runtime.observe(), self.site.router.observe()))
 
     def plan(self, stage: Stage) -> tuple[Step, ...]:
         """Return the steps between now and the stage."""
@@ -214,6 +219,7 @@ def advance(rollout: Rollout, stage: Stage) -> None:
         # A start that is not ready in time has had its time: trying the wait again would only double it.
         apply = apply_step.with_options(retries=0) if isinstance(step, AwaitReady) else apply_step
         apply(rollout, step, text)
+    rollout.reached = stage
     rollout.journal.note("stage", str(stage), environment=str(rollout), weight_percent=stage.weight_percent)
 
 
@@ -267,6 +273,14 @@ def _turn_back(rollout: Rollout, cause: BaseException) -> None:
             state=f"{rollout.workload.release[:7]} was left as it is",
             next_action="mend the cause and release again, or stop the instances by hand",
         ) from cause
+    found = rollout.found_stable()
+    if found != stable:
+        raise Unsafe(
+            f"somebody else has released here meanwhile, so nothing is turned back: {why}",
+            on=str(rollout.site.target),
+            state=f"stable was {stable[:7]}, and is {(found or 'none')[:7]}; the traffic was left as it is",
+            next_action="'slipway status' shows what serves; 'slipway releases list' shows who released",
+        ) from cause
     get_run_logger().error("%s: going back to %s: %s", rollout, stable[:7], why)
     rollout.journal.note("roll-back", str(rollout), to=stable, reason=why)
     try:
@@ -282,20 +296,23 @@ def _turn_back(rollout: Rollout, cause: BaseException) -> None:
 
 
 def require_unchanged(rollout: Rollout) -> None:
-    """The ledger takes evidence and nobody else has released here, so the rollout may go on.
+    """The ledger takes evidence, and nobody else has moved traffic or released here, so the rollout may go on.
 
     Raises:
-        Retryable: it does not.
-        Refused: the release that is about to be replaced is not the one that was observed at the start.
+        Retryable: the ledger does not answer.
+        Refused: what is observed is not what this rollout has left.
     """
     rollout.journal.require_kept()
-    now = roles(rollout.observe(), rollout.workload.release, rollout.roles.stable_release)
-    if now.stable_release != rollout.roles.stable_release:
+    stable, found = rollout.roles.stable_release, rollout.found_stable()
+    weight = rollout.observe().routing.weights.get(rollout.roles.candidate_slot, 0.0)
+    wanted = rollout.reached.weight_percent if rollout.reached is not None else weight
+    if (found, weight) != (stable, wanted):
         raise Refused(
-            "somebody else has changed what is released here",
+            "somebody else has changed what serves here",
             on=str(rollout.site.target),
-            state=f"stable was {rollout.roles.stable_release}, and is {now.stable_release}",
-            next_action="find out who released it ('slipway releases list'), then run this again",
+            state=f"left: stable {stable}, {show_percent(wanted)} candidate; "
+            f"found: stable {found}, {show_percent(weight)} candidate",
+            next_action="find out who did it ('slipway releases list', the router's log), then run this again",
         )
 
 

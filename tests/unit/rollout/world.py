@@ -71,6 +71,17 @@ class World:
         routing = Routing(dict(self.weights), tuple(self.members.values()), self.persisted)
         return Observed(tuple(self.instances.values()), routing)
 
+    def key(self) -> str:
+        """Everything that decides what happens next, so that no state is tried twice."""
+        return repr(
+            (
+                sorted(map(repr, self.instances.values())),
+                sorted(map(repr, self.members.values())),
+                self.weights,
+                self.persisted,
+            )
+        )
+
     def weight(self, slot: str) -> int:
         return thousandths(self.weights[slot])
 
