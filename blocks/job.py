@@ -28,7 +28,8 @@ class Job:
         commit: what is released.
         artifact: what was built; None until then.
 
-    `turned_back` names the environments that were returned to their former release.
+    `moved` names the environments where the release was given traffic, `turned_back` those that were returned to
+    their former release.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Job:
         self.artifact = artifact
         self.journal = Journal(estate.ledger, record.id, estate.context.secrets.redact)
         self.folder = estate.workspace / "runs" / record.id
+        self.moved: set[str] = set()
         self.turned_back: set[str] = set()
         self._sites: dict[str, Site] = {}
 

@@ -6,6 +6,9 @@ what, the state that things are in now and the next action, so that one readable
 
 from collections.abc import Mapping
 
+UNCHANGED = "nothing was changed"
+"""The state of an error that says nothing else."""
+
 
 class SlipwayError(Exception):
     """Something failed, and the operator is told what, on what, the state now and what to do next.
@@ -25,7 +28,7 @@ class SlipwayError(Exception):
         what: str,
         *,
         on: str,
-        state: str = "nothing was changed",
+        state: str = UNCHANGED,
         next_action: str,
         facts: Mapping[str, object] | None = None,
     ) -> None:

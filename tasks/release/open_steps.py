@@ -17,7 +17,7 @@ from prefect.runtime import flow_run
 from blocks.estate import OpenEstate, Site, open_estate
 from blocks.job import SERVICE_FILE, Job, kept_release
 from blocks.journal import save_unsent
-from tasks.common.errors import Refused, SlipwayError
+from tasks.common.errors import Refused, Retryable, SlipwayError
 from tasks.common.load import load_service
 from tasks.common.service import ServiceFile
 from tasks.common.steps import only_shown
@@ -131,24 +131,40 @@ def _open(estate: OpenEstate, service: ServiceFile, record: ReleaseRecord, commi
 
 @contextmanager
 def recorded(job: Job) -> Iterator[None]:
-    """The run's outcome is in the ledger and its summary in the Prefect UI, however the block ends (REL-13)."""
+    """The run's outcome is in the ledger and its summary in the Prefect UI, however the block ends (REL-13).
+
+    Raises:
+        Retryable: the block ended well, and the ledger did not take that.
+    """
+    here = job.environment
     try:
         yield
     except BaseException as error:
-        _close(job, outcome_of(error, job.environment in job.turned_back), str(error) or type(error).__name__)
+        outcome = outcome_of(error, moved=here in job.moved, turned_back=here in job.turned_back)
+        _close(job, outcome, str(error) or type(error).__name__)
         raise
-    _close(job, Outcome.SUCCEEDED, None)
+    problem = _close(job, Outcome.SUCCEEDED, None)
+    if problem is not None:
+        raise Retryable(
+            f"{job.release[:7]} serves {here}, but the ledger did not take that: {problem.what}",
+            on=problem.on,
+            state="the release is in place; it is on record as running, and cannot be rolled back to yet",
+            next_action="when the ledger answers, run the same release again: it moves nothing, and is put on record",
+        )
 
 
-def _close(job: Job, outcome: Outcome, error: str | None) -> None:
-    log = get_run_logger()
+def _close(job: Job, outcome: Outcome, error: str | None) -> SlipwayError | None:
+    """Put the end on record and show it; return what the ledger said if it did not take everything."""
+    log, problem = get_run_logger(), None
     message = job.redact(error) if error else None
     digest = job.artifact.digest if job.artifact else None
     try:
         job.journal.require_kept()
         job.estate.ledger.end(job.record.id, outcome, datetime.now(UTC), message, digest)
         record, evidence = job.estate.ledger.record(job.record.id), job.estate.ledger.evidence(job.record.id)
-    except SlipwayError as problem:
+    except SlipwayError as refusal:
+        problem = refusal
+        job.journal.note("end", outcome, error=message, digest=digest)
         left = save_unsent(job.journal, job.estate.workspace)
         log.error("the ledger did not take everything; the rest is in %s: %s", left, problem)
         record, evidence = replace(job.record, outcome=outcome, error=message, digest=digest), job.journal.unsent
@@ -160,3 +176,4 @@ def _close(job: Job, outcome: Outcome, error: str | None) -> None:
         )
     job.close()
     log.info("%s of %s to %s: %s", record.kind, record.commit[:7], record.environment, outcome)
+    return problem

@@ -16,7 +16,7 @@ from prefect.logging import get_run_logger
 from blocks.estate import Site
 from blocks.job import Job
 from blocks.journal import Journal
-from tasks.common.errors import Refused, Retryable, SlipwayError, Unsafe
+from tasks.common.errors import UNCHANGED, Refused, Retryable, SlipwayError, Unsafe
 from tasks.common.service import Promotion
 from tasks.common.steps import ONCE, TRANSIENT, only_shown, patiently
 from tasks.common.units import show_duration, show_percent
@@ -73,6 +73,7 @@ class Rollout:
     steps: tuple[Stage, ...] = field(init=False)
     progress_id: UUID | None = field(default=None, init=False)
     reached: Stage | None = field(default=None, init=False)
+    moved: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         """Decide what is whose, and what is left to do."""
@@ -150,6 +151,8 @@ def _act(rollout: Rollout, step: Step) -> None:
         case Admit(slot, indexes):
             router.admit(_endpoints(rollout, slot, indexes))
         case Shift(weights):
+            # Before the call: one that breaks off may have moved it all the same.
+            rollout.moved = rollout.moved or weights.get(rollout.roles.candidate_slot, 0.0) > 0
             router.shift(weights)
         case Drain(slot, indexes):
             cut = router.drain(slot, indexes, rollout.workload.drain_s)
@@ -250,14 +253,18 @@ def turned_back_on_failure(job: Job, rollout: Rollout) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
+        if rollout.moved:
+            job.moved.add(str(rollout))
         _turn_back(rollout, error)
         now = f"nothing serves in {rollout}, as before"
         if rollout.roles.stable_release is not None:
             job.turned_back.add(str(rollout))
             now = f"{rollout.roles.stable_release[:7]} serves all traffic of {rollout} again"
         if isinstance(error, SlipwayError):
-            error.state += f"; {now}"
+            error.state = now if error.state == UNCHANGED else f"{error.state}; {now}"
+            error.next_action = f"nothing at once; before the next try: {error.next_action}"
         raise
+    job.moved.add(str(rollout))
 
 
 def _turn_back(rollout: Rollout, cause: BaseException) -> None:
@@ -285,13 +292,14 @@ def _turn_back(rollout: Rollout, cause: BaseException) -> None:
     rollout.journal.note("roll-back", str(rollout), to=stable, reason=why)
     try:
         advance(rollout, stable_stage(rollout.site.environment.replicas))
-    except SlipwayError as problem:
+    except Exception as problem:
+        ours = problem if isinstance(problem, SlipwayError) else None
         raise Unsafe(
-            f"the roll-back failed: {problem.what}",
+            f"the roll-back failed: {ours.what if ours else f'{type(problem).__name__}: {problem}'}",
             on=str(rollout.site.target),
             state=f"unknown; the roll-back was started because: {why}",
-            next_action=f"mend it ({problem.next_action}), then run 'slipway rollback' or the release again",
-            facts=problem.facts,
+            next_action=f"mend it{f' ({ours.next_action})' if ours else ''}, then run the release or a rollback again",
+            facts=ours.facts if ours else None,
         ) from cause
 
 

@@ -1,0 +1,146 @@
+"""The summary of a run: what happened first, then why, then the tables."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tasks.common.errors import Refused
+from tasks.release.model import Evidence, Kind, Outcome, ReleaseRecord
+from tasks.release.report import escape, summary
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+RECORD = ReleaseRecord(
+    id="run-1",
+    kind=Kind.RELEASE,
+    service="campus",
+    environment="production",
+    release="3f2c1a9b0d4e",
+    commit="3f2c1a9b0d4e" + "0" * 28,
+    subject="Say hello",
+    strategy="canary",
+    requested_by="ada",
+    started_at=NOON,
+)
+
+
+def ended(outcome: Outcome, error: str | None = None) -> ReleaseRecord:
+    ended_at = NOON + timedelta(minutes=5)
+    return replace(RECORD, outcome=outcome, error=error, ended_at=ended_at, digest="sha256:ab")
+
+
+def evidence(kind: str, name: str, at_s: float = 0.0, duration_s: float | None = None, **facts: object) -> Evidence:
+    return Evidence("run-1", kind, name, NOON + timedelta(seconds=at_s), facts, duration_s)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "told"),
+    [
+        (Outcome.SUCCEEDED, "The release **succeeded**."),
+        (Outcome.FAILED, "The release **failed**; production was not changed."),
+        (Outcome.ROLLED_BACK, "The release was **rolled back**; the former release serves production."),
+        (
+            Outcome.UNSAFE,
+            "The release needs a **person now**: the state of production is not known to be good.",
+        ),
+    ],
+)
+def test_first_lines_say_what_happened_to_whom(outcome: Outcome, told: str) -> None:
+    title, _, headline = summary(ended(outcome), []).splitlines()[:3]
+    assert title == "# campus 3f2c1a9 to production"
+    assert headline == f"{told} _Say hello_"
+
+
+def test_every_outcome_has_a_headline() -> None:
+    for outcome in Outcome:
+        assert summary(replace(RECORD, outcome=outcome), [])
+
+
+def test_facts_name_the_commit_artefact_and_who_asked() -> None:
+    text = summary(ended(Outcome.SUCCEEDED), [])
+    assert f"| commit | {RECORD.commit} |" in text
+    assert "| artefact | sha256:ab |" in text
+    assert "| asked for by | ada (not authenticated) |" in text
+    assert "| took | 5 min |" in text
+
+
+def test_run_that_has_not_ended_says_so() -> None:
+    text = summary(RECORD, [])
+    assert "The release is running." in text
+    assert "| took | not ended |" in text
+    assert "| artefact | none |" in text
+
+
+def test_error_block_stands_whole_before_the_tables() -> None:
+    error = Refused("it broke", on="campus", state="v1 serves", next_action="mend it", facts={"last lines": "a\nb"})
+    text = summary(ended(Outcome.FAILED, str(error)), [evidence("stage", "canary 5 %", environment="production")])
+    assert f"## Why\n\n```text\n{error}\n```" in text
+    assert text.index("## Why") < text.index("## Stages")
+
+
+def test_long_lines_of_an_error_are_broken_and_lose_no_word() -> None:
+    error = Refused("word " * 60 + "end", on="campus", next_action="mend it")
+    text = summary(ended(Outcome.FAILED, str(error)), [])
+    why = text.partition("```text\n")[2].partition("\n```")[0]
+    assert max(map(len, why.splitlines())) <= 110
+    assert why.split() == str(error).split()
+
+
+def test_stages_and_roll_backs_are_listed_in_order() -> None:
+    text = summary(
+        ended(Outcome.ROLLED_BACK),
+        [
+            evidence("stage", "canary 5 %", 60, environment="production", weight_percent=5.0),
+            evidence("roll-back", "production", 61, to="aaaaaaabbbbb", reason="errors"),
+            evidence("stage", "stable", 62, environment="production", weight_percent=0.0),
+        ],
+    )
+    rows = [line for line in text.splitlines() if line.startswith("| production |")]
+    assert rows == [
+        "| production | canary 5 % | 5 % | 2026-03-01 12:01:00 UTC |",
+        "| production | **roll back** to aaaaaaa |  | 2026-03-01 12:01:01 UTC |",
+        "| production | stable | 0 % | 2026-03-01 12:01:02 UTC |",
+    ]
+
+
+def test_only_the_last_verdict_of_each_watch_is_told() -> None:
+    def verdict(name: str, decision: str, *reasons: str) -> Evidence:
+        return evidence("verdict", name, environment="production", decision=decision, reasons=list(reasons))
+
+    text = summary(
+        ended(Outcome.ROLLED_BACK),
+        [
+            verdict("canary 5 %", "hold", "no data"),
+            verdict("canary 5 %", "roll-back", "errors 9 % > 1 %", "p95 | high"),
+        ],
+    )
+    rows = [line for line in text.splitlines() if line.startswith("| production |")]
+    assert rows == ["| production | canary 5 % | **roll-back** | errors 9 % > 1 %; p95 \\| high |"]
+
+
+def test_ten_slowest_steps_are_told_slowest_first_and_failures_are_marked() -> None:
+    steps = [evidence("step", f"step {n}", duration_s=float(n)) for n in range(1, 12)]
+    text = summary(ended(Outcome.FAILED), [*steps, evidence("build", "v1", duration_s=60.0, error="it broke")])
+    rows = text.partition("## Where the time went")[2].splitlines()[4:]
+    assert rows[0] == "| build | v1 | 1 min | failed |"
+    assert rows[1] == "| step | step 11 | 11 s | done |"
+    assert len(rows) == 10
+
+
+def test_tables_without_rows_are_left_out() -> None:
+    text = summary(ended(Outcome.SUCCEEDED), [])
+    assert "## " not in text
+
+
+def test_commit_subject_cannot_break_out_of_the_summary() -> None:
+    record = replace(ended(Outcome.SUCCEEDED), subject="a | b\n# owned <script>", requested_by="eve | x")
+    text = summary(record, [])
+    assert "_a \\| b # owned &lt;script>_" in text
+    assert "eve \\| x (not authenticated)" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"), [("plain", "plain"), ("a|b", "a\\|b"), ("a\nb", "a b"), ("<b>", "&lt;b>"), ("", "")]
+)
+def test_text_stays_within_its_cell(text: str, cell: str) -> None:
+    assert escape(text) == cell
