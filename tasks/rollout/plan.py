@@ -214,7 +214,7 @@ def _grow(now: _Situation) -> Step | None:
 
 
 def _mend(side: Side, room: int) -> Step | None:
-    broken = [i.index for i in side.kept if i.health in (Health.FAILING, Health.DEAD)]
+    broken = [i.index for i in side.kept if i.health is Health.DEAD]
     ghosts = side.members.keys() - {i.index for i in side.instances}
     stale = {*ghosts, *(side.members.keys() & broken)}
     if side.weight and not side.serving and (side.goal != 1 or side.missing):
@@ -226,9 +226,11 @@ def _mend(side: Side, room: int) -> Step | None:
     if to_start:
         assert side.release is not None, "a side without a release has no goal"
         return Start(side.slot, side.release, tuple(sorted(to_start)))
-    starting = [i.index for i in side.kept if i.health is Health.STARTING]
-    if starting:
-        return AwaitReady(side.slot, tuple(sorted(starting)))
+    # One that fails its readiness probe is busy, not broken: it gets no requests meanwhile, and no restart either.
+    waiting = (Health.STARTING, Health.FAILING)
+    unready = [i.index for i in side.kept if i.health in waiting and i.index not in side.serving]
+    if unready:
+        return AwaitReady(side.slot, tuple(sorted(unready)))
     idle = [i.index for i in side.kept if i.health is Health.READY and i.index not in side.serving]
     return Admit(side.slot, tuple(sorted(idle))) if idle else None
 

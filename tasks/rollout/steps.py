@@ -116,6 +116,10 @@ class Rollout:
             self.stages, self.site.environment.replicas, self.limits, first_release=self.stable is None
         )
 
+    def share_of(self, step: Shift) -> float:
+        """Return the candidate's share after a shift, in per cent."""
+        return step.weights.get(self.roles.candidate_slot, 0.0)
+
     def candidates(self) -> tuple[Instance, ...]:
         """Return the candidate's instances, as they run now."""
         slot, release = self.candidate
@@ -152,7 +156,7 @@ def _act(rollout: Rollout, step: Step) -> None:
             router.admit(_endpoints(rollout, slot, indexes))
         case Shift(weights):
             # Before the call: one that breaks off may have moved it all the same.
-            rollout.moved = rollout.moved or weights.get(rollout.roles.candidate_slot, 0.0) > 0
+            rollout.moved = rollout.moved or rollout.share_of(step) > 0
             router.shift(weights)
         case Drain(slot, indexes):
             cut = router.drain(slot, indexes, rollout.workload.drain_s)
@@ -198,10 +202,15 @@ def place(rollout: Rollout, fetch: Callable[[Path], None]) -> None:
         rollout.site.runtime.place(rollout.workload, archive)
 
 
-def advance(rollout: Rollout, stage: Stage) -> None:
+def advance(rollout: Rollout, stage: Stage, *, going_back: bool = False) -> None:
     """The site is as the stage wants it: observed, one step taken, observed again, until nothing is left to do.
 
     *Idempotent:* yes; after a crash at any point the same call carries on.
+
+    Args:
+        rollout: what is moved.
+        stage: where to.
+        going_back: traffic may stay with the candidate for as long as nobody else answers.
 
     Raises:
         Retryable, Refused, Unsafe: as the drivers say.
@@ -222,6 +231,13 @@ def advance(rollout: Rollout, stage: Stage) -> None:
         # A start that is not ready in time has had its time: trying the wait again would only double it.
         apply = apply_step.with_options(retries=0) if isinstance(step, AwaitReady) else apply_step
         apply(rollout, step, text)
+        if not going_back and isinstance(step, Shift) and rollout.share_of(step) > stage.weight_percent:
+            raise Refused(
+                "stable stopped answering, so all traffic went to the candidate before it was judged",
+                on=str(rollout.site.target),
+                state=f"{rollout.workload.release[:7]} serves, as nobody else did",
+                next_action="find out why stable stopped: its logs, and 'slipway status'",
+            )
     rollout.reached = stage
     rollout.journal.note("stage", str(stage), environment=str(rollout), weight_percent=stage.weight_percent)
 
@@ -291,7 +307,7 @@ def _turn_back(rollout: Rollout, cause: BaseException) -> None:
     get_run_logger().error("%s: going back to %s: %s", rollout, stable[:7], why)
     rollout.journal.note("roll-back", str(rollout), to=stable, reason=why)
     try:
-        advance(rollout, stable_stage(rollout.site.environment.replicas))
+        advance(rollout, stable_stage(rollout.site.environment.replicas), going_back=True)
     except Exception as problem:
         ours = problem if isinstance(problem, SlipwayError) else None
         raise Unsafe(

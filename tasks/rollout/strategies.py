@@ -124,7 +124,17 @@ def remaining(table: tuple[Stage, ...], observed: Observed, roles: Roles) -> tup
         and len(candidates) >= stage.candidate
         and len(stable) <= stage.stable
     ]
-    return table[max(reached, default=0) :]
+    first = max(reached, default=0)
+    # Between two stages and with instances enough for the later one, as where a release is returned to beside its
+    # unfinished successor, the way is never downwards.
+    above = [
+        n
+        for n, stage in enumerate(table)
+        if thousandths(stage.weight_percent) >= weight > 0 and len(candidates) >= stage.candidate
+    ]
+    if above and weight > thousandths(table[first].weight_percent):
+        first = above[0]
+    return table[first:]
 
 
 def limits(promotion: Promotion, replicas: int, floor_percent: float) -> Limits:

@@ -64,8 +64,12 @@ class Side:
 
     @cached_property
     def serving(self) -> frozenset[int]:
-        """Indexes that answer and are ready: what capacity is counted in."""
-        return frozenset(i.index for i in self.instances if i.health is Health.READY) & self.answering
+        """Indexes that answer: what capacity is counted in.
+
+        They were ready when they were admitted. From then on the router's own check decides, which fails several times
+        before it counts: under overload a single failed probe would otherwise take away capacity that is needed most.
+        """
+        return frozenset(i.index for i in self.instances) & self.answering
 
     @cached_property
     def foreign(self) -> tuple[Instance, ...]:

@@ -1,5 +1,6 @@
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterator
 
 import psycopg
@@ -33,9 +34,10 @@ def settings(database_url: str) -> Settings:
 @pytest.fixture
 def client(settings: Settings) -> Iterator[TestClient]:
     with TestClient(create_app(settings), raise_server_exceptions=False) as client:
-        for _ in range(100):
-            if client.get("/health/ready").status_code == 200:
-                break
+        deadline = time.monotonic() + 30
+        while client.get("/health/ready").status_code != 200:
+            assert time.monotonic() < deadline, "campus did not become ready"
+            time.sleep(0.02)
         yield client
 
 

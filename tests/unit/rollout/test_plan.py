@@ -106,24 +106,22 @@ def test_traffic_that_nobody_answers_goes_to_the_ready_side_before_anything_else
     world, way = at("canary", 3, 4)
     for n in range(3):
         world.lose(("blue", n), "failing")
-    assert texts(world, way[4])[:2] == ["shift green to 100 %", "drain blue 0-2"]
+    assert texts(world, way[4])[:2] == ["shift green to 100 %", "await blue 0-2"]
 
 
-def test_what_the_router_still_finds_up_is_not_replaced_all_at_once() -> None:
+def test_what_the_router_finds_up_is_left_alone_when_a_single_probe_fails() -> None:
+    """Under overload a probe fails here and there: draining for that would take the capacity that is needed most."""
     world = World.serving("v1", 3, Limits(3, 6))
     for n in range(3):
         world.put("blue", n, "v1", Health.FAILING)
         world.members["blue", n] = World.serving("v1", 3, Limits(3, 6)).members["blue", n]
-    assert texts(world, stable_stage(3)) == [
-        "drain blue 0-1",
-        "start blue 0-1 (v1)",
-        "await blue 0-1",
-        "admit blue 0-1",
-        "drain blue 2",
-        "start blue 2 (v1)",
-        "await blue 2",
-        "admit blue 2",
-    ]
+    assert texts(world, stable_stage(3)) == []
+
+
+def test_what_is_not_ready_for_the_router_either_is_waited_for_and_not_restarted() -> None:
+    world = World.serving("v1", 3, Limits(2, 6))
+    world.lose(("blue", 1), "failing")
+    assert texts(world, stable_stage(3)) == ["await blue 1", "admit blue 1"]
 
 
 def test_the_side_that_users_are_on_is_mended_before_the_standby() -> None:

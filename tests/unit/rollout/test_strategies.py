@@ -170,6 +170,14 @@ def test_an_emergency_weight_on_a_few_canaries_does_not_count_as_a_stage() -> No
     assert remaining(way[1:], world.observe(), ROLES)[0].weight_percent == 25.0
 
 
+def test_a_release_that_is_returned_to_beside_its_unfinished_successor_loses_no_traffic() -> None:
+    way, bounds = the_way("canary", 4)
+    world = World.serving("v2", 4, bounds, slot="green")
+    world.put("blue", 0, "v1")
+    world.weights = {"blue": 5.0, "green": 95.0}
+    assert remaining(way[1:], world.observe(), ROLES)[0].weight_percent == 100.0
+
+
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(st.integers(0, 1000), st.integers(1, 1000))
 def test_what_some_instances_can_take_and_what_the_rest_can_take_is_everything(serving: int, floor: int) -> None:

@@ -86,12 +86,12 @@ class World:
         return thousandths(self.weights[slot])
 
     def capacity(self, slot: str) -> int:
-        """Ready instances that the router has admitted and finds up."""
+        """Instances that the router has admitted and finds up, and that are not dead."""
         return sum(
             m.admission is Admission.IN
             and m.up
             and place in self.instances
-            and self.instances[place].health is Health.READY
+            and self.instances[place].health is not Health.DEAD
             for place, m in self.members.items()
             if m.slot == slot
         )
@@ -228,7 +228,7 @@ def _old_and_serving(world: World, place: Place, roles: Roles) -> bool:
     found, member = world.instances.get(place), world.members[place]
     if found is None or found.release == roles.candidate_release:
         return False
-    return found.health is Health.READY and member.up and member.admission is Admission.IN
+    return found.health is not Health.DEAD and member.up and member.admission is Admission.IN
 
 
 def run(world: World, stage: Stage, roles: Roles, *, at_most: int = 400) -> list[Step]:

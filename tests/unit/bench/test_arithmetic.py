@@ -1,0 +1,96 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.bench.arithmetic import (
+    BETWEEN,
+    START_UP,
+    ReleaseTimes,
+    Spread,
+    Task,
+    measurably_slower,
+    most_expensive,
+)
+
+_BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def _release(*tasks: Task, commands_s: dict[str, float] | None = None, start_up_s: float = 4.0) -> ReleaseTimes:
+    """A release whose flow takes two seconds more than its tasks."""
+    started_at = _BEGAN + timedelta(seconds=start_up_s)
+    ended_at = started_at + timedelta(seconds=sum(task.took_s for task in tasks) + 2.0)
+    return ReleaseTimes("v1", _BEGAN, started_at, ended_at, tasks, commands_s or {})
+
+
+def test_spread_has_the_median_and_the_ends() -> None:
+    assert Spread.of([3.0, 1.0, 10.0, 2.0]) == Spread(2.5, 1.0, 10.0, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("build 3f2c1a9", "build"),
+        ("test: unit-and-integration", "test"),
+        ("end-to-end: journey", "end-to-end"),
+        ("scan: bandit", "scan"),
+        ("publish 1426dd156636", "publish"),
+        ("preflight", "preflight"),
+        ("production: start green 0-1 (3f2c1a9bbbbb)", "production: start"),
+        ("production: shift blue to 5 %", "production: shift"),
+        ("production: blue 0: requests and answers", "production: requests and answers"),
+        ("staging: through the router: requests and answers", "staging: through the router: requests and answers"),
+        ("keep the last 10 releases", "keep the last 10 releases"),
+    ],
+)
+def test_same_step_of_two_releases_has_one_label(name: str, label: str) -> None:
+    assert Task(name, 1.0).label == label
+
+
+@pytest.mark.parametrize(
+    ("name", "waited"),
+    [
+        ("production: watch canary 5 % for 5 s", True),
+        ("production: let it settle for 2.0 s", True),
+        ("production: await green 0", False),
+        ("check out watchful", False),
+    ],
+)
+def test_soaks_and_settling_are_waits_that_were_asked_for(name: str, waited: bool) -> None:
+    assert Task(name, 1.0).waited is waited
+
+
+def test_cost_is_the_whole_without_commands_and_soaks() -> None:
+    release = _release(
+        Task("test: unit", 10.5),
+        Task("production: start blue 0-1 (3f2c1a9)", 1.0),
+        Task("production: watch validation for 5 s", 5.25),
+        commands_s={"test": 10.0},
+    )
+    assert release.whole_s == pytest.approx(4.0 + 16.75 + 2.0)
+    assert release.cost_s == pytest.approx(4.0 + 0.5 + 1.0 + 2.0)
+
+
+def test_shares_sum_to_the_cost() -> None:
+    release = _release(
+        Task("scan: bandit", 1.5),
+        Task("scan: secrets", 2.5),
+        Task("production: watch validation for 5 s", 5.25),
+        Task("production: shift blue to 5 %", 0.25),
+        commands_s={"scan": 3.5},
+    )
+    shares = release.shares_s()
+    assert shares["scan"] == pytest.approx(0.5)
+    assert shares[BETWEEN] == pytest.approx(2.0)
+    assert shares[START_UP] == pytest.approx(4.0)
+    assert sum(shares.values()) == pytest.approx(release.cost_s)
+
+
+def test_most_expensive_step_comes_first_with_how_often_it_is_taken() -> None:
+    shift = Task("production: shift blue to 5 %", 3.0)
+    found = most_expensive([_release(shift, shift), _release(shift, shift), _release(Task("preflight", 9.0))], count=2)
+    assert found == [("production: shift", 6.0, 2), (START_UP, 4.0, 0)]
+
+
+def test_slower_is_what_lies_above_everything_measured_before() -> None:
+    assert measurably_slower([1.0, 1.2, 1.1], [1.3, 1.0, 1.4])
+    assert not measurably_slower([1.0, 1.5, 1.1], [1.3, 1.4, 1.2])
