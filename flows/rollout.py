@@ -7,7 +7,7 @@ from tasks.analysis.steps import Watch, watch_metrics
 from tasks.common.model import Check
 from tasks.common.service import BlueGreen, Promotion
 from tasks.release.steps import run_command, smoke
-from tasks.rollout.steps import Rollout, advance, place, require_unchanged, settle, show_progress
+from tasks.rollout.way import Rollout, advance, place, require_unchanged, settle, show_progress
 from tasks.rollout.strategies import paced_analysis, paced_validation
 
 AT_ONCE = BlueGreen.model_construct(strategy="blue-green", shift="instant", steps=[], watch_s=0.0, checks=[])
@@ -39,13 +39,13 @@ def roll_out(job: Job, rollout: Rollout) -> None:
     for instance in rollout.candidates():
         where = f"{rollout}: {instance.slot} {instance.index}"
         smoke(job, where, f"http://{instance.address}", job.service.smoke)
-    for reached, stage in enumerate(rollout.steps):
+    for reached, stage in enumerate(rollout.way):
         show_progress(rollout, reached, str(stage))
         require_unchanged(rollout)
         advance(rollout, stage)
         if stage.soak_s > 0:
             watch(job, rollout, stage.name, stage.soak_s, stage.analysis)
-    show_progress(rollout, len(rollout.steps), "all stages reached")
+    show_progress(rollout, len(rollout.way), "all stages reached")
 
 
 def watch(job: Job, rollout: Rollout, name: str, for_s: float, checks: tuple[Check, ...]) -> None:

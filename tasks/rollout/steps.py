@@ -70,7 +70,7 @@ class Rollout:
     roles: Roles = field(init=False)
     limits: Limits = field(init=False)
     stages: tuple[Stage, ...] = field(init=False)
-    steps: tuple[Stage, ...] = field(init=False)
+    way: tuple[Stage, ...] = field(init=False)
     progress_id: UUID | None = field(default=None, init=False)
     reached: Stage | None = field(default=None, init=False)
     moved: bool = field(default=False, init=False)
@@ -83,9 +83,9 @@ class Rollout:
         first_release = self.roles.stable_release is None
         self.stages = stages(self.promotion, settings.replicas, settings.pace, first_release=first_release)
         if promoted(observed, self.workload.release, settings.replicas):
-            self.steps = self.stages[-1:]
+            self.way = self.stages[-1:]
         else:
-            self.steps = remaining(self.stages, observed, self.roles)
+            self.way = remaining(self.stages, observed, self.roles)
 
     def __str__(self) -> str:
         """Return 'production', as task names show it."""
@@ -244,7 +244,7 @@ def advance(rollout: Rollout, stage: Stage, *, going_back: bool = False) -> None
 
 def show_progress(rollout: Rollout, reached: int, text: str) -> None:
     """The rollout's progress is shown in the Prefect UI: `reached` of its stages, and what it is about now."""
-    percent = 100.0 * reached / len(rollout.steps)
+    percent = 100.0 * reached / len(rollout.way)
     target = rollout.site.target
     shown = f"{target.service} {rollout.workload.release[:7]} to {target.environment}: {text}"
     with only_shown():
