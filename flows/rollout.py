@@ -7,7 +7,7 @@ from tasks.analysis.steps import Watch, watch_metrics
 from tasks.common.model import Check
 from tasks.common.service import BlueGreen, Promotion
 from tasks.release.steps import run_command, smoke
-from tasks.rollout.way import Rollout, advance, place, require_unchanged, settle, show_progress
+from tasks.rollout.steps import Rollout, advance, place, require_unchanged, settle, show_progress
 from tasks.rollout.strategies import paced_analysis, paced_validation
 
 AT_ONCE = BlueGreen.model_construct(strategy="blue-green", shift="instant", steps=[], watch_s=0.0, checks=[])
