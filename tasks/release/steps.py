@@ -19,6 +19,8 @@ from tasks.common.units import show_percent
 from tasks.release.model import Artifact
 from tasks.release.ports import HttpResult, OnLine
 
+_LOOK_BACK = 1000
+
 
 def log_lines() -> OnLine:
     """Return a function that writes a command's lines to the run's log."""
@@ -234,33 +236,19 @@ def prune(job: Job) -> None:
 
 
 def _prune(job: Job) -> list[str]:
-    ledger, store = job.estate.ledger, job.estate.store
-    name = job.service.service
-    environments = list(job.estate.file.environments)
-    keep = {
-        record.digest
-        for environment in environments
-        for record in ledger.succeeded(name, environment, job.estate.file.keep_releases)
-    }
-    keep.add(job.artifact.digest if job.artifact else None)
-    known = {record.digest for record in ledger.records(name, None, 1000)}
-    running = _running(job)
-    gone = sorted(
-        digest
-        for digest in store.digests()
-        if digest in known and digest not in keep and digest not in _digests(job, running)
-    )
+    ledger, store, name = job.estate.ledger, job.estate.store, job.service.service
+    past = ledger.records(name, None, _LOOK_BACK)
+    running = {i.release for environment in job.path for i in job.site(environment).runtime.observe()}
+    keep = {record.digest for record in past if record.release in running}
+    for environment in job.estate.file.environments:
+        keep |= {record.digest for record in ledger.succeeded(name, environment, job.estate.file.keep_releases)}
+    if job.artifact is not None:
+        keep.add(job.artifact.digest)
+    # Only what the ledger knows as this service's is ever removed: others may share the store.
+    gone = sorted(({record.digest for record in past if record.digest} - keep) & set(store.digests()))
     for digest in gone:
         store.delete(digest)
-    kept = {record.release for record in ledger.records(name, None, 1000) if record.digest in keep} | running
+    kept = {record.release for record in past if record.digest in keep} | running | {job.release}
     for environment in job.path:
         job.site(environment).runtime.forget(kept)
     return gone
-
-
-def _running(job: Job) -> set[str]:
-    return {i.release for environment in job.path for i in job.site(environment).runtime.observe()}
-
-
-def _digests(job: Job, releases: set[str]) -> set[str | None]:
-    return {r.digest for r in job.estate.ledger.records(job.service.service, None, 1000) if r.release in releases}

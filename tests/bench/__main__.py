@@ -1,0 +1,111 @@
+"""Measures what docs/benchmarks.md reports: `make bench`, or `python -m tests.bench --help`."""
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from deployments.lab.campus_versions import make_repository
+from deployments.lab.lab import ROOT, Lab
+from tasks.common.errors import SlipwayError
+from tasks.common.units import show_duration
+from tests.bench.report import Run, Section, markdown, show, write_json
+
+FIGURES = ("cost", "fault", "switches")
+console = Console(highlight=False)
+
+
+def main() -> int:
+    """Every figure is measured, shown and written; returns 0 if each was met."""
+    wishes = _wishes()
+    began, measured_at, others_load = time.monotonic(), datetime.now(UTC), os.getloadavg()[0]
+    folder = Path(tempfile.mkdtemp(prefix="slipway-bench-"))
+    lab = Lab(folder)
+    # Ended from outside, as from within: no server is left behind.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        sections = _measure_all(lab, wishes)
+    except SlipwayError as error:
+        console.print(error.block(), markup=False, style="red")
+        return 1
+    finally:
+        lab.down()
+        shutil.rmtree(folder, ignore_errors=True)
+    run = Run(_command(wishes), measured_at, others_load, show_duration(time.monotonic() - began))
+    write_json(wishes.json, sections, run)
+    wishes.markdown.write_text(markdown(sections, run), encoding="utf-8")
+    console.print(f"\ntook {run.took}; all figures: {wishes.json}; in words: {wishes.markdown}", markup=False)
+    return 0 if all(section.met for section in sections) else 1
+
+
+def _wishes() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench", description="measure what docs/benchmarks.md reports"
+    )
+    parser.add_argument("--only", choices=FIGURES, action="append", help="this figure only; can be given again")
+    parser.add_argument("--switches", type=int, default=100, help="switches, and as many rollbacks")
+    parser.add_argument("--faults", type=int, default=3, help="releases with a fault")
+    parser.add_argument("--releases", type=int, default=5, help="releases whose cost is measured")
+    parser.add_argument("--again", type=int, default=4, help="releases whose cost is measured with a long past")
+    parser.add_argument("--past", type=int, default=10_000, help="releases in that past")
+    parser.add_argument(
+        "--json", type=Path, default=ROOT / "var" / "bench" / "report.json", help="file for the numbers"
+    )
+    parser.add_argument("--markdown", type=Path, default=ROOT / "docs" / "benchmarks.md", help="file for the words")
+    return parser.parse_args()
+
+
+def _command(wishes: argparse.Namespace) -> str:
+    """Return the command that measures the same again."""
+    numbers = [f"--{name} {getattr(wishes, name)}" for name in ("switches", "faults", "releases", "again", "past")]
+    return " ".join(["python -m tests.bench", *(f"--only {figure}" for figure in wishes.only or ()), *numbers])
+
+
+def _measure_all(lab: Lab, wishes: argparse.Namespace) -> list[Section]:
+    lab.load_file.parent.mkdir(parents=True, exist_ok=True)
+    commits = make_repository(lab.campus_repository)
+    say = _Say()
+    lab.up(say)
+    os.environ.update(lab.environment(), PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL="ERROR")
+    # Prefect reads where its server is when it is imported.
+    from tests.bench import cost, fault, switches
+    from tests.bench.place import Place
+
+    place = Place(lab, commits, say)
+    measures: dict[str, tuple[str, Callable[[], Section]]] = {
+        "cost": (cost.CLAIM, lambda: cost.measure(place, wishes.releases, wishes.again, wishes.past)),
+        "switches": (switches.CLAIM, lambda: switches.measure(place, wishes.switches)),
+        "fault": (fault.CLAIM, lambda: fault.measure(place, wishes.faults)),
+    }
+    return [_measured(name, *measures[name]) for name in FIGURES if name in (wishes.only or FIGURES)]
+
+
+def _measured(name: str, claim: str, measure: Callable[[], Section]) -> Section:
+    """Return the figure, which has been shown; one that cannot be measured says why, and stops no other."""
+    try:
+        section = measure()
+    except SlipwayError as error:
+        console.print(error.block(), markup=False, style="red")
+        section = Section(name, name.capitalize(), claim, None, (error.what,))
+    show(console, section)
+    return section
+
+
+class _Say:
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        console.print(f"{time.monotonic() - self._began:6.0f} s  {text}", markup=False, style="dim")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

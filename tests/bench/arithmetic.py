@@ -1,0 +1,132 @@
+"""What is made of measured values: pure, so that it can be tested without measuring."""
+
+import re
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+COMMANDS = ("build", "test", "end-to-end", "scan")
+"""Kinds of evidence whose durations are those of commands; soaks and settling are told by their task's name."""
+
+BETWEEN = "between the tasks"
+START_UP = "start of the run's process"
+
+_SLOT = re.compile(r":? ?\b(blue|green)\b[^:]*")
+_HASH = re.compile(r" \(?[0-9a-f]{7,64}\)?$")
+_WAITED = re.compile(r": (watch|let it settle)\b")
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The middle and the ends of some values; the unit is that of the values."""
+
+    median: float
+    least: float
+    most: float
+    count: int
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> "Spread":
+        """Return the spread of at least one value."""
+        found = sorted(values)
+        return cls(statistics.median(found), found[0], found[-1], len(found))
+
+    def __str__(self) -> str:
+        """Return '3.20 s (2.90 to 4.10, n = 5)', for values in seconds."""
+        return f"{self.median:.2f} s ({self.least:.2f} to {self.most:.2f}, n = {self.count})"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task run: its name in Prefect, and how long it ran."""
+
+    name: str
+    took_s: float
+
+    @property
+    def waited(self) -> bool:
+        """Whether it is a soak or the settling after a switch: time that was asked for."""
+        return bool(_WAITED.search(self.name))
+
+    @property
+    def command(self) -> str | None:
+        """The kind of command that it runs; None if it runs none."""
+        word = re.split(r"[: ]", self.name, maxsplit=1)[0]
+        return word if word in COMMANDS else None
+
+    @property
+    def label(self) -> str:
+        """Its name without slots, indexes, weights and hashes, so that it can be compared between releases."""
+        return self.command or _SLOT.sub("", _HASH.sub("", self.name))
+
+
+@dataclass(frozen=True)
+class ReleaseTimes:
+    """One release, as Prefect and the ledger have its times.
+
+    Args:
+        version: which one.
+        created_at: when it was asked for; aware.
+        started_at: when its flow began.
+        ended_at: when its flow had ended.
+        tasks: its tasks; none of them ran beside another.
+        commands_s: duration by kind of command, from the ledger.
+    """
+
+    version: str
+    created_at: datetime
+    started_at: datetime
+    ended_at: datetime
+    tasks: tuple[Task, ...]
+    commands_s: Mapping[str, float]
+
+    @property
+    def whole_s(self) -> float:
+        """From asking for it to its end."""
+        return (self.ended_at - self.created_at).total_seconds()
+
+    @property
+    def start_up_s(self) -> float:
+        """From asking for it to the first line of its flow: the worker's poll and a new process."""
+        return (self.started_at - self.created_at).total_seconds()
+
+    @property
+    def waited_s(self) -> float:
+        """Soaks and settling."""
+        return sum(task.took_s for task in self.tasks if task.waited)
+
+    @property
+    def cost_s(self) -> float:
+        """What orchestration cost: everything but the commands and the waits that were asked for."""
+        return self.whole_s - sum(self.commands_s.values()) - self.waited_s
+
+    def shares_s(self) -> dict[str, float]:
+        """Return the cost by step; the values sum to the cost."""
+        shares: defaultdict[str, float] = defaultdict(float)
+        for task in self.tasks:
+            if not task.waited:
+                shares[task.label] += task.took_s
+        for kind, took_s in self.commands_s.items():
+            shares[kind] -= took_s
+        flow_s = (self.ended_at - self.started_at).total_seconds()
+        shares[BETWEEN] = flow_s - sum(task.took_s for task in self.tasks)
+        shares[START_UP] = self.start_up_s
+        return dict(shares)
+
+
+def most_expensive(releases: Sequence[ReleaseTimes], count: int = 10) -> list[tuple[str, float, float]]:
+    """Return the steps that cost most: label, median seconds a release, median number of times a release."""
+    labels = {label for release in releases for label in release.shares_s()}
+    found = []
+    for label in sorted(labels):
+        costs = [release.shares_s().get(label, 0.0) for release in releases]
+        times = [Counter(task.label for task in release.tasks)[label] for release in releases]
+        found.append((label, statistics.median(costs), statistics.median(times)))
+    return sorted(found, key=lambda row: -row[1])[:count]
+
+
+def measurably_slower(before: Sequence[float], after: Sequence[float]) -> bool:
+    """Return whether the second median lies above everything that was measured before: beyond its spread."""
+    return statistics.median(after) > max(before)
