@@ -186,7 +186,9 @@ def test_an_error_while_handing_on_a_line_ends_the_command(tmp_path: Path, error
 
 def test_an_interrupt_from_the_keyboard_ends_the_command(tmp_path: Path) -> None:
     program = (
-        "import pathlib; from blocks.shell import run;"
+        # Whoever runs the tests in the background may have SIGINT ignored, which children inherit.
+        "import pathlib, signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from blocks.shell import run;"
         "run(['bash', '-c', 'echo $$ > leader; sleep 600'], cwd=pathlib.Path('.'), timeout_s=600, redact=str)"
     )
     python = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stderr=subprocess.DEVNULL)
