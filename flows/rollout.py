@@ -34,8 +34,9 @@ def roll_out(job: Job, rollout: Rollout) -> None:
     assert job.artifact is not None, "an artefact is built or found before it is rolled out"
     digest = job.artifact.digest
     place(rollout, lambda into: job.fetch(digest, into))
-    if rollout.proving_stage is not None:
-        advance(rollout, rollout.proving_stage)
+    proving = rollout.proving_stage()
+    if proving is not None:
+        advance(rollout, proving)
     for instance in rollout.candidates():
         where = f"{rollout}: {instance.slot} {instance.index}"
         smoke(job, where, f"http://{instance.address}", job.service.smoke)

@@ -102,11 +102,10 @@ class Rollout:
         release = self.roles.stable_release
         return (self.roles.stable_slot, release) if release is not None else None
 
-    def found_stable(self) -> str | None:
-        """Return the release that is stable now, by observation."""
-        return roles(self.observe(), self.workload.release, self.roles.stable_release).stable_release
+    def found_stable(self, observed: Observed) -> str | None:
+        """Return the release that is stable by what was observed."""
+        return roles(observed, self.workload.release, self.roles.stable_release).stable_release
 
-    @property
     def proving_stage(self) -> Stage | None:
         """Return the first stage without its traffic, to try the candidate out; None once it has traffic already."""
         slot, _ = self.candidate
@@ -296,7 +295,7 @@ def _turn_back(rollout: Rollout, cause: BaseException) -> None:
             state=f"{rollout.workload.release[:7]} was left as it is",
             next_action="mend the cause and release again, or stop the instances by hand",
         ) from cause
-    found = rollout.found_stable()
+    found = rollout.found_stable(rollout.observe())
     if found != stable:
         raise Unsafe(
             f"somebody else has released here meanwhile, so nothing is turned back: {why}",
@@ -327,8 +326,9 @@ def require_unchanged(rollout: Rollout) -> None:
         Refused: what is observed is not what this rollout has left.
     """
     rollout.journal.require_kept()
-    stable, found = rollout.roles.stable_release, rollout.found_stable()
-    weight = rollout.observe().routing.weights.get(rollout.roles.candidate_slot, 0.0)
+    observed = rollout.observe()
+    stable, found = rollout.roles.stable_release, rollout.found_stable(observed)
+    weight = observed.routing.weights.get(rollout.roles.candidate_slot, 0.0)
     wanted = rollout.reached.weight_percent if rollout.reached is not None else weight
     if (found, weight) != (stable, wanted):
         raise Refused(
