@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.11 /usr/bin/python3.11 python3; do command -v
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install demo down test check bench lock clean
+.PHONY: help install scanners demo down test check bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -15,6 +15,9 @@ install: $(STAMP) ## what is missing: Debian packages (as root or with sudo) and
 $(STAMP): requirements.lock pyproject.toml deployments/install.sh
 	@bash deployments/install.sh "$(PYTHON)"
 	@touch $@
+
+scanners: install ## the scanners that the tests run for real, in .tools, apart from .venv
+	@bash deployments/scanners.sh "$(BIN)/python"
 
 demo: install ## release campus three times under load; the third one is bad and is turned back
 	@$(BIN)/python -m deployments.lab.demo
@@ -29,7 +32,7 @@ check: install ## ruff, mypy --strict, import layers, unit and contract tests wi
 	@$(BIN)/lint-imports
 	@$(BIN)/pytest -q tests/unit tests/contract -m "not server"
 
-test: install ## the whole suite, against real servers that the tests start and end
+test: install scanners ## the whole suite, against real servers that the tests start and end
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -43,5 +46,5 @@ lock: install ## renew requirements.lock from pyproject.toml
 	@$(BIN)/python -m pip install -q uv
 	@$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --extra dev --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -o requirements.lock
 
-clean: down ## remove .venv and var
-	rm -rf .venv var
+clean: down ## remove .venv, .tools and var
+	rm -rf .venv .tools var

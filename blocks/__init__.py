@@ -49,6 +49,19 @@ DRIVERS: dict[str, dict[str, str]] = {
         "http": "blocks.prober:HttpProber",
         "memory": "blocks.memory.prober:MemoryProber",
     },
+    "figures": {
+        "http": "blocks.figures:HttpFigures",
+        "memory": "blocks.memory.figures:MemoryFigures",
+    },
+    "network": {
+        "sockets": "blocks.network:SocketNetwork",
+        "memory": "blocks.memory.network:MemoryNetwork",
+    },
+    "notifier": {
+        "webhook": "blocks.notifications.webhook:WebhookNotifier",
+        "smtp": "blocks.notifications.smtp:SmtpNotifier",
+        "memory": "blocks.memory.notifier:MemoryNotifier",
+    },
 }
 """Port, driver's name, 'module:class'."""
 

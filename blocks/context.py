@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blocks.secrets import Secrets
+from tasks.common.lease import Grant
 from tasks.common.model import Target
 
 
@@ -17,12 +18,14 @@ class Context:
         secrets: resolves references, and redacts every value that it has resolved; its relative `file:` references
             start from `base` where it was made without a folder of its own.
         path: folders put in front of PATH for commands that the driver starts.
+        grant: the right to change what the target is about; without it a driver only observes.
     """
 
     base: Path
     target: Target | None = None
     secrets: Secrets = field(default_factory=Secrets)
     path: tuple[str, ...] = ()
+    grant: Grant | None = None
 
     def __post_init__(self) -> None:
         self.secrets.start_from(self.base)

@@ -12,10 +12,14 @@ from blocks.context import Context
 from blocks.secrets import Secrets
 from tasks.analysis.ports import MetricSource
 from tasks.common.errors import Refused
-from tasks.common.estate import Environment, Estate, EstateService
+from tasks.common.estate import Environment, Estate, EstateService, NotificationChannel
+from tasks.common.lease import Grant
 from tasks.common.load import load_estate
 from tasks.common.model import DriverSpec, Target
 from tasks.common.service import ServiceFile
+from tasks.gate.ports import AnswerSource
+from tasks.notify.ports import Channel, Notifier
+from tasks.preflight.ports import Network
 from tasks.release.model import Artifact
 from tasks.release.ports import ArtifactStore, Builder, Ledger, Prober, Source
 from tasks.rollout.model import Workload
@@ -26,12 +30,19 @@ VARIABLE = "SLIPWAY_ESTATE"
 
 
 class Site:
-    """One service in one environment: the runtime, router and metrics that make it up."""
+    """One service in one environment: the runtime, router and metrics that make it up.
 
-    def __init__(self, environment: Environment, context: Context, target: Target) -> None:
+    Args:
+        environment: what the estate file says of it.
+        context: surroundings of its drivers.
+        target: which service and environment it is.
+        grant: the right to change it; without it, it is only observed.
+    """
+
+    def __init__(self, environment: Environment, context: Context, target: Target, grant: Grant | None = None) -> None:
         self.environment = environment
         self.target = target
-        here = replace(context, target=target)
+        here = replace(context, target=target, grant=grant)
         self.runtime: Runtime = open_driver("runtime", environment.runtime, here)
         self.router: Router = open_driver("router", environment.router, here)
         self.metrics: MetricSource = open_driver("metrics", environment.metrics, here)
@@ -83,6 +94,13 @@ class OpenEstate:
         self.builder: Builder = open_driver("builder", file.builder, self.context)
         self.scanner: Scanner = open_driver("scanner", DriverSpec(driver="report"), self.context)
         self.prober: Prober = open_driver("prober", DriverSpec(driver="http"), self.context)
+        self.figures: AnswerSource = open_driver("figures", DriverSpec(driver="http"), self.context)
+        self.network: Network = open_driver("network", DriverSpec(driver="sockets"), self.context)
+        self.notifiers: tuple[Channel, ...] = tuple(self._channel(each) for each in file.notifications)
+
+    def _channel(self, spec: NotificationChannel) -> Channel:
+        notifier: Notifier = open_driver("notifier", spec, self.context)
+        return Channel(spec.name, notifier, frozenset(spec.events), frozenset(spec.only))
 
     @property
     def workspace(self) -> Path:
@@ -110,8 +128,8 @@ class OpenEstate:
         source: Source = open_driver("source", DriverSpec(driver=self.file.source.driver, **settings), context)
         return source
 
-    def site(self, service: str, environment: str) -> Site:
-        """Return a service's site.
+    def site(self, service: str, environment: str, grant: Grant | None = None) -> Site:
+        """Return a service's site; without a grant, one that is only observed.
 
         Raises:
             Refused: the estate has no such environment or service.
@@ -124,7 +142,7 @@ class OpenEstate:
                 next_action=f"use one of: {', '.join(sorted(self.file.environments))}",
             )
         target = Target(service, environment, self.file.estate)
-        return Site(self.file.environments[environment], self.context, target)
+        return Site(self.file.environments[environment], self.context, target, grant)
 
     def path_to(self, environment: str) -> Sequence[str]:
         """Return the environments that a release passes on its way, the wanted one last."""

@@ -7,15 +7,17 @@ from pathlib import Path
 
 from blocks.estate import OpenEstate, Site
 from blocks.journal import Journal
+from blocks.lease_keeper import KeptLease
 from tasks.common.errors import Refused
 from tasks.common.load import load_service
 from tasks.common.service import ServiceFile
-from tasks.release.model import Artifact, Commit, ReleaseRecord
+from tasks.release.model import Artifact, Commit, Evidence, Kind, ReleaseRecord
 from tasks.release.ports import Source
 from tasks.rollout.model import Workload
 
 SERVICE_FILE = "slipway.yaml"
 _LOOK_BACK = 1000
+_SUSPENDED_BY_HAND_S = 3600.0
 
 
 class Job:
@@ -28,8 +30,11 @@ class Job:
         commit: what is released.
         artifact: what was built; None until then.
 
+        past: what the same run had put on record before it was suspended; nothing for a run that begins.
+
     `moved` names the environments where the release was given traffic, `turned_back` those that were returned to
-    their former release.
+    their former release. `waits_s` is how long the run may stay suspended: until a question that it has asked
+    expires, or an hour where somebody has suspended it by hand.
     """
 
     def __init__(
@@ -39,6 +44,7 @@ class Job:
         record: ReleaseRecord,
         commit: Commit,
         artifact: Artifact | None = None,
+        past: Sequence[Evidence] = (),
     ) -> None:
         self.estate = estate
         self.service = service
@@ -49,6 +55,9 @@ class Job:
         self.folder = estate.workspace / "runs" / record.id
         self.moved: set[str] = set()
         self.turned_back: set[str] = set()
+        self.past = tuple(past)
+        self.leases: dict[str, KeptLease] = {}
+        self.waits_s = _SUSPENDED_BY_HAND_S
         self._sites: dict[str, Site] = {}
 
     @property
@@ -67,6 +76,16 @@ class Job:
         return self.estate.path_to(self.environment)
 
     @property
+    def environments(self) -> Sequence[str]:
+        """Return the environments that this run changes: a rollback does not touch those on the way."""
+        return self.path if self.record.kind is Kind.RELEASE else [self.environment]
+
+    @property
+    def tree(self) -> Path:
+        """Return where the commit's tree is checked out."""
+        return self.folder / "tree"
+
+    @property
     def archive(self) -> Path:
         """Return where the build puts the artefact."""
         return self.folder / "artifact.tar.gz"
@@ -81,15 +100,40 @@ class Job:
         return self.estate.context.secrets.redact(text)
 
     def site(self, environment: str) -> Site:
-        """Return the service's site in an environment, opened once a run."""
+        """Return the service's site in an environment: only to observe, until a lease is held."""
         if environment not in self._sites:
-            self._sites[environment] = self.estate.site(self.service.service, environment)
+            lease = self.leases.get(environment)
+            self._sites[environment] = self.estate.site(self.service.service, environment, grant=lease)
         return self._sites[environment]
+
+    def hold(self, environment: str, lease: KeptLease) -> None:
+        """What is changed in the environment from now on is changed under this lease."""
+        self.leases[environment] = lease
+        self._sites.pop(environment, None)
+
+    def scope(self, environment: str) -> str:
+        """Return what a lease for the environment is called."""
+        return f"{self.service.service}/{environment}"
+
+    def has(self, phase: str) -> bool:
+        """Return whether this run has finished a phase before it was suspended."""
+        return any((item.kind, item.name) == ("phase", phase) for item in self.past)
+
+    def soaked(self, environment: str) -> set[str]:
+        """Return the stages that this run has watched to their end before it was suspended."""
+        return {e.name for e in self.past if e.kind == "soaked" and e.facts.get("environment") == environment}
 
     def previous(self, environment: str) -> str | None:
         """Return the release that was last recorded as successful in an environment."""
-        found = self.estate.ledger.succeeded(self.service.service, environment, 2)
-        return next((record.release for record in found if record.release != self.release), None)
+        return previous_release(self.estate, self.service.service, environment, self.release)
+
+    def evidence_of_previous(self) -> tuple[Evidence, ...] | None:
+        """Return what the run has recorded that released what serves now; None where nothing was released before."""
+        ledger = self.estate.ledger
+        for record in ledger.succeeded(self.service.service, self.environment, self.estate.file.keep_releases):
+            if record.release != self.release and record.kind is Kind.RELEASE:
+                return ledger.evidence(record.id)
+        return None
 
     def fetch(self, digest: str, into: Path) -> None:
         """`into` is the archive of the digest, which was checked."""
@@ -106,9 +150,26 @@ class Job:
         artifact = Artifact(str(record.digest), 0, 0)
         return site.workload(service, release, artifact), lambda into: self.fetch(artifact.digest, into)
 
+    def suspend(self) -> None:
+        """The leases are kept for this run while it waits for an answer, and its folder is gone. *Idempotent:* yes."""
+        for lease in self.leases.values():
+            lease.park(self.waits_s)
+        self._remove_folder()
+
     def close(self) -> None:
-        """The run's folder is gone. *Idempotent:* yes."""
+        """The leases are free, and the run's folder is gone. *Idempotent:* yes."""
+        for lease in self.leases.values():
+            lease.give_up()
+        self._remove_folder()
+
+    def _remove_folder(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def previous_release(estate: OpenEstate, service: str, environment: str, release: str) -> str | None:
+    """Return the release other than this one that was last recorded as successful in an environment."""
+    found = estate.ledger.succeeded(service, environment, 2)
+    return next((record.release for record in found if record.release != release), None)
 
 
 def kept_release(estate: OpenEstate, service: str, release: str) -> tuple[ServiceFile, ReleaseRecord]:

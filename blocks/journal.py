@@ -1,6 +1,7 @@
 """Writes what a run does to the ledger, without ever standing in the way of a roll-back."""
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,8 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tasks.common.errors import SlipwayError
-from tasks.release.model import Evidence
+from tasks.release.model import Evidence, Outcome
 from tasks.release.ports import Ledger
+
+_UNSENT = "unsent-evidence-"
 
 
 class Journal:
@@ -18,7 +21,7 @@ class Journal:
 
     Noting never raises, also where the ledger refuses: what it does not take now is kept and sent before the next note.
     A step that moves a release forward asks `require_kept` first, so that nothing goes on unrecorded; a roll-back does
-    not ask.
+    not ask. Several threads may note at the same time.
 
     Args:
         ledger: where it goes.
@@ -30,14 +33,16 @@ class Journal:
         self._ledger = ledger
         self._redact = redact
         self._unsent: list[Evidence] = []
+        self._lock = threading.RLock()
         self._problem: SlipwayError | None = None
         self.record_id = record_id
 
     def note(self, kind: str, name: str, *, duration_s: float | None = None, **facts: object) -> None:
         """The fact is in the ledger, or waits to be sent there."""
         clean = {key: self._clean(value) for key, value in facts.items()}
-        self._unsent.append(Evidence(self.record_id, kind, name, datetime.now(UTC), clean, duration_s))
-        self._send()
+        with self._lock:
+            self._unsent.append(Evidence(self.record_id, kind, name, datetime.now(UTC), clean, duration_s))
+            self._send()
 
     @contextmanager
     def timed(self, kind: str, name: str, **facts: object) -> Iterator[dict[str, object]]:
@@ -59,9 +64,11 @@ class Journal:
             Retryable: it is not; the ledger does not answer.
             Refused: it is not; the ledger does not let us in, or does not take it.
         """
-        self._send()
-        if self._problem is not None:
-            raise self._problem
+        with self._lock:
+            self._send()
+            problem = self._problem
+        if problem is not None:
+            raise problem
 
     @property
     def unsent(self) -> tuple[Evidence, ...]:
@@ -93,7 +100,36 @@ class Journal:
 def save_unsent(journal: Journal, folder: Path) -> Path:
     """What the ledger has not taken is in a file of JSON lines; returns its path. *Idempotent:* yes."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"unsent-evidence-{journal.record_id}.jsonl"
+    path = folder / f"{_UNSENT}{journal.record_id}.jsonl"
     lines = [json.dumps(asdict(evidence), default=str) for evidence in journal.unsent]
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return path
+
+
+def deliver_unsent(ledger: Ledger, folder: Path) -> tuple[str, ...]:
+    """What runs could not send is in the ledger, and their files are gone; returns the records that it was about.
+
+    *Idempotent:* yes, but for a process that dies half way: then facts may be there twice.
+
+    Raises:
+        Retryable: the ledger does not answer; the files that are left will be delivered the next time.
+        Refused: the ledger does not take it.
+    """
+    delivered = []
+    for path in sorted(folder.glob(f"{_UNSENT}*.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            item = json.loads(line)
+            evidence = Evidence(**{**item, "at": datetime.fromisoformat(item["at"])})
+            ledger.append(evidence)
+            if evidence.kind == "end":
+                error, digest = evidence.facts.get("error"), evidence.facts.get("digest")
+                ledger.end(
+                    evidence.record_id,
+                    Outcome(evidence.name),
+                    evidence.at,
+                    str(error) if error is not None else None,
+                    str(digest) if digest is not None else None,
+                )
+        path.unlink()
+        delivered.append(path.stem.removeprefix(_UNSENT))
+    return tuple(delivered)

@@ -1,7 +1,7 @@
 """The ledger on PostgreSQL: what was done, by which run, and how it ended. Rows are added and never changed."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -11,6 +11,7 @@ from psycopg.types.json import Json
 from pydantic import Field
 
 from blocks.context import Context
+from blocks.leases import PostgresqlLeases
 from blocks.ledger_data import (
     check_outcome,
     ended_otherwise,
@@ -22,6 +23,7 @@ from blocks.ledger_data import (
     the_one,
 )
 from blocks.ledger_database import LedgerDatabase
+from blocks.ledger_figures import figure
 from blocks.ledger_migrations import migrate
 from tasks.common.model import StrictModel
 from tasks.common.secrets import SecretRef
@@ -68,6 +70,11 @@ class PostgresqlLedger:
 
     def __init__(self, settings: Settings, context: Context) -> None:
         self._database = LedgerDatabase(settings.dsn, settings.connect_timeout_s, context.secrets)
+
+    @property
+    def leases(self) -> PostgresqlLeases:
+        """Return the leases that are kept beside the evidence."""
+        return PostgresqlLeases(self._database)
 
     def prepare(self) -> None:
         """The ledger's tables exist and are of this version. *Idempotent:* yes; safe to call from several processes.
@@ -198,6 +205,15 @@ class PostgresqlLedger:
             Retryable: the database does not answer.
         """
         return self._select(_LATEST_SUCCESS, [kept_text(service), kept_text(environment)], _NEWEST, limit)
+
+    def figure(self, sql: str, parameters: Mapping[str, str]) -> float | None:
+        """Return the number that one SELECT returns; None where there is none. Nothing can be changed by it.
+
+        Raises:
+            Retryable: the database does not answer, or not within 10 s.
+            Refused: it is no single SELECT, would change something, or returns anything but one number.
+        """
+        return figure(self._database, sql, parameters)
 
     def _select(
         self, condition: str, values: Sequence[object], order: sql.SQL, limit: int

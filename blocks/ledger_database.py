@@ -38,7 +38,8 @@ _REFUSED: tuple[tuple[tuple[type[psycopg.Error], ...], str, str], ...] = (
     (
         (errors.InsufficientPrivilege,),
         "the ledger's role lacks a right",
-        "grant USAGE on schema slipway, SELECT and INSERT on its tables; to prepare it, CREATE on the database",
+        "grant USAGE on schema slipway, SELECT and INSERT on its tables, also UPDATE and DELETE on lease and "
+        "lease_waiter; to prepare it, CREATE on the database",
     ),
     ((psycopg.Error,), "the ledger's database refused", "report this, with what PostgreSQL says"),
 )
@@ -78,6 +79,10 @@ class LedgerDatabase:
         except psycopg.Error as error:
             # Without its cause, whose text nobody has redacted.
             raise self._meaning(error, unknown) from None
+
+    def redact(self, text: str) -> str:
+        """Return the text without secrets."""
+        return self._secrets.redact(text)
 
     def _connect(self) -> psycopg.Connection:
         if self._address is None:
@@ -136,7 +141,9 @@ class LedgerDatabase:
                 next_action="name all hosts in the address, and add target_session_attrs=read-write",
                 facts=facts,
             )
-        if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        if isinstance(
+            error, psycopg.OperationalError | psycopg.InterfaceError | errors.IdleInTransactionSessionTimeout
+        ):
             lost = error.sqlstate is None or error.sqlstate.startswith(_CONNECTION_LOST)
             return Retryable(
                 "the ledger's database did not finish",

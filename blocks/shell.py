@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -65,6 +66,7 @@ def run(
     path: Sequence[str] = (),
     on_line: Callable[[str], None] | None = None,
     capture_stdout: bool = False,
+    stop: threading.Event | None = None,
 ) -> Completed:
     """The command has ended, and nothing of its process group is left. A non-zero exit code is returned, not raised.
 
@@ -80,9 +82,10 @@ def run(
         path: folders in front of the usual PATH.
         on_line: receives each line as it comes; of captured output only the lines of stderr. Lines over 16 KiB are cut.
         capture_stdout: return what it prints (64 MiB at most).
+        stop: the command is ended as soon as this is set: an interrupt reaches the main thread only.
 
     Raises:
-        Refused: no such program or folder, it cannot be started, or the captured output is too long.
+        Refused: no such program or folder, it cannot be started, the captured output is too long, or `stop` was set.
         TimedOut: it took longer than timeout_s.
         Retryable: the machine is out of processes, memory or file handles.
         Unsafe: it could not be ended, and may still be running.
@@ -93,8 +96,10 @@ def run(
     output = _Output(redact, on_line, capture=capture_stdout)
     shown = _shown(redact(shlex.join(argv)))
     with _process(argv, shown, cwd, _environment(path, env)) as process:
-        in_time = output.pump(process, started + timeout_s)
+        in_time = output.pump(process, started + timeout_s, stop)
         output.finish()
+        if stop is not None and stop.is_set():
+            raise _stopped(shown)
         if not in_time:
             raise _timed_out(shown, timeout_s, output)
         if output.too_long:
@@ -137,6 +142,15 @@ def _timed_out(shown: str, timeout_s: float, output: "_Output") -> TimedOut:
         state="it and everything that it started was ended",
         next_action="read the last lines for what it waited for; then mend the command, or give it a longer timeout",
         facts={"last lines": "\n".join(output.tail) or "(it printed nothing)"},
+    )
+
+
+def _stopped(shown: str) -> Refused:
+    return Refused(
+        "a command was stopped, as the run was interrupted",
+        on=shown,
+        state="it and everything that it started was ended",
+        next_action="see what interrupted the run, then run it again",
     )
 
 
@@ -292,8 +306,8 @@ class _Output:
         """Return what was captured."""
         return self._captured.decode("utf-8", errors="replace")
 
-    def pump(self, process: "subprocess.Popen[bytes]", deadline: float) -> bool:
-        """Hand on the output until the leader has exited; return False if the deadline came first."""
+    def pump(self, process: "subprocess.Popen[bytes]", deadline: float, stop: threading.Event | None) -> bool:
+        """Hand on the output until the leader has exited or has to stop; return False if the deadline came first."""
         pipes = {"stdout": process.stdout, "stderr": process.stderr}
         pid_file = os.pidfd_open(process.pid)
         try:
@@ -304,7 +318,7 @@ class _Output:
                     os.set_blocking(pipe.fileno(), False)
                     selector.register(pipe, selectors.EVENT_READ, name)
                 exited = False
-                while not exited and not self.too_long:
+                while not exited and not self.too_long and not (stop is not None and stop.is_set()):
                     left_s = deadline - time.monotonic()
                     if left_s <= 0:
                         return False

@@ -44,6 +44,7 @@ _OUTCOMES = {
     Outcome.FAILED: Exit.FAILED,
     Outcome.ROLLED_BACK: Exit.ROLLED_BACK,
     Outcome.UNSAFE: Exit.UNSAFE,
+    Outcome.INTERRUPTED: Exit.UNSAFE,
     Outcome.RUNNING: Exit.UNSAFE,
 }
 
@@ -176,7 +177,7 @@ def rollback(
     wait: Annotated[bool, typer.Option(help="follow the run to its end, or only start it")] = True,
     as_json: Json = False,
 ) -> None:
-    """Return to a kept release at once, without a rebuild. First cancel a release that still runs."""
+    """Return to a kept release at once, without a rebuild. A release that still runs there is cancelled first."""
     connect(estate)
     from tasks.release.request import RollbackRequest
 
@@ -184,6 +185,62 @@ def rollback(
         service=service, to=to, environment=environment, reason=reason, estate=_estate(), requested_by=_who()
     )
     _run("rollback", request, wait, as_json)
+
+
+Run = Annotated[str, typer.Argument(help="run id, or the beginning of one, as 'releases list' shows it")]
+Reason = Annotated[str, typer.Option(help="why, for the record")]
+Name = Annotated[str, typer.Option("--as", help="who you are, for the record; nobody checks it")]
+
+
+@app.command()
+def approve(run: Run, reason: Reason, name: Name = "", estate: Estate = "") -> None:
+    """Say yes to a release that waits for an answer; it goes on where it was."""
+    _answer(run, "approve", reason, name, estate)
+
+
+@app.command()
+def reject(run: Run, reason: Reason, name: Name = "", estate: Estate = "") -> None:
+    """Say no to a release that waits for an answer; what is out is rolled back."""
+    _answer(run, "reject", reason, name, estate)
+
+
+def _answer(run: str, decision: str, reason: str, name: str, estate: str) -> None:
+    connect(estate)
+    from blocks.estate import open_estate
+    from tasks.common.run_steps import answer_run
+    from tasks.release.approval import unanswered
+
+    ledger = open_estate().ledger
+    record = ledger.record(run)
+    if record.outcome is not Outcome.RUNNING or unanswered(ledger.evidence(record.id)) is None:
+        raise Refused(
+            "this run does not wait for an answer",
+            on=f"{record.kind} of {record.service} {record.release[:7]} to {record.environment}: {record.outcome}",
+            next_action=f"'slipway releases show {record.id[:8]}' shows where it is",
+        )
+    answer_run(record.id, {"decision": decision, "reason": reason, "name": name or _who()})
+    out.print(f"{record.service} {record.release[:7]}: {decision}; run {record.id[:8]} goes on", markup=False)
+
+
+@app.command()
+def reconcile(
+    estate: Estate = "",
+    wait: Annotated[bool, typer.Option(help="follow the run to its end, or only start it")] = True,
+) -> None:
+    """Bring releases whose runs have died to an end now, and report what is not as it was left."""
+    connect(estate)
+    from deployments import runs
+    from tasks.common.run_steps import start_run
+    from tasks.release.request import ReconcileRequest
+
+    run_id = start_run("reconcile", ReconcileRequest(estate=_estate()))
+    if not wait:
+        out.print(f"started run {run_id}")
+        return
+    ended = runs.follow(run_id, lambda text: out.print(text, markup=False, style="dim"))
+    out.print(f"reconcile: {ended.state}")
+    if not ended.completed:
+        raise typer.Exit(Exit.UNSAFE)
 
 
 @app.command()
@@ -272,10 +329,11 @@ def schema(
 def _run(flow: str, request: Any, wait: bool, as_json: bool) -> None:
     from blocks.estate import open_estate
     from deployments import runs
+    from tasks.common.run_steps import start_run
 
     estate = open_estate(request.estate)
     estate.site(request.service, request.environment)
-    run_id = runs.start(flow, request)
+    run_id = start_run(flow, request)
     if not wait:
         _print_json({"run": run_id}) if as_json else out.print(f"started run {run_id}")
         return

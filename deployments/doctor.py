@@ -5,34 +5,27 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import httpx
 
-from blocks.estate import OpenEstate, Site, open_estate
+from blocks.estate import OpenEstate, open_estate
+from blocks.runtimes.capacity import disk_free_percent
 from deployments.lab import postgresql
-from deployments.runs import DEPLOYMENT
+from flows.checks import own_checks
 from tasks.common.errors import Refused, Retryable, SlipwayError
-from tasks.common.units import show_percent
+from tasks.common.run_steps import DEPLOYMENT
+from tasks.preflight.looks import examine as examine_all
+from tasks.preflight.looks import look, site_looks, workspace_look
+from tasks.preflight.model import Finding, Look
 from tasks.release.ports import Source
 
-FLOWS = ("release", "rollback")
+FLOWS = ("release", "rollback", "reconcile")
 _PROGRAMS = {
     "git": "apt-get install git",
     "haproxy": "apt-get install haproxy",
     "prometheus": "apt-get install prometheus",
 }
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at. `mend` says what to do where it is not well."""
-
-    name: str
-    well: bool
-    found: str
-    mend: str = ""
 
 
 def examine() -> list[Finding]:
@@ -59,6 +52,8 @@ def _program(name: str) -> Finding:
 
 def _examine_estate(estate: OpenEstate) -> list[Finding]:
     findings = [_look("ledger", estate.ledger.prepare), _look("artefact store", estate.store.digests)]
+    looks: list[Look] = []
+    further = own_checks(estate)
     for service in estate.file.services:
         source = estate.source(service)
         findings.append(_look(f"{service}: repository", partial(_head, source)))
@@ -69,29 +64,17 @@ def _examine_estate(estate: OpenEstate) -> list[Finding]:
             except SlipwayError as error:
                 findings.append(_ill(where, error))
                 continue
-            findings += [
-                _look(f"{where}: runtime", partial(_instances, site)),
-                _look(f"{where}: router", partial(_weights, site)),
-                _look(f"{where}: metrics", site.metrics.check),
-            ]
+            looks += site_looks(where, site, estate.network)
+            looks += further(where, site)
             secrets = site.environment.secrets
-            findings += [
-                _look(f"{where}: secret {name}", partial(_resolves, estate, ref)) for name, ref in secrets.items()
-            ]
-    return findings
+            looks += [look(f"{where}: secret {name}", partial(_resolves, estate, ref)) for name, ref in secrets.items()]
+    environments = list(estate.file.environments.values())
+    looks.append(workspace_look(environments, lambda: disk_free_percent(estate.workspace)))
+    return findings + [finding for looked in examine_all(looks) for finding in looked.findings]
 
 
 def _head(source: Source) -> str:
     return f"HEAD is {source.resolve('HEAD').short}"
-
-
-def _instances(site: Site) -> str:
-    return f"{len(site.runtime.observe())} instances"
-
-
-def _weights(site: Site) -> str:
-    weights = site.router.observe().weights
-    return ", ".join(f"{slot} {show_percent(weight)}" for slot, weight in weights.items()) or "no release yet"
 
 
 def _resolves(estate: OpenEstate, reference: str) -> str:

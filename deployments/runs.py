@@ -1,4 +1,4 @@
-"""Flow runs on the Prefect server: started, and followed to their end."""
+"""Flow runs on the Prefect server, followed to their end."""
 
 import time
 from collections.abc import Callable
@@ -10,12 +10,8 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import LogSort
-from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
-from pydantic import BaseModel
+from prefect.exceptions import PrefectHTTPStatusError
 
-from tasks.common.errors import Refused, Retryable
-
-DEPLOYMENT = "slipway"
 _POLL_S = 0.5
 _PAGE = 200
 _LATE = 100
@@ -30,35 +26,6 @@ class Ended:
     state: str
     completed: bool
     message: str
-
-
-def start(flow: str, request: BaseModel) -> str:
-    """A run of the flow's deployment is scheduled; returns its id. *Idempotent:* no.
-
-    Raises:
-        Refused: the flow is not deployed, or the server refuses the parameters.
-        Retryable: the Prefect server does not answer.
-    """
-    try:
-        with get_client(sync_client=True) as client:
-            deployment = client.read_deployment_by_name(f"{flow}/{DEPLOYMENT}")
-            parameters = {"request": request.model_dump()}
-            run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
-    except ObjectNotFound as error:
-        raise Refused(
-            f"the flow {flow} is not deployed",
-            on="the Prefect server",
-            next_action="'slipway up' deploys it to the lab; elsewhere run 'prefect deploy --all'",
-        ) from error
-    except PrefectHTTPStatusError as error:
-        raise Refused(
-            f"the Prefect server refused the run: {error.response.text[:300]}",
-            on=str(error.request.url),
-            next_action="check the request; 'slipway doctor' checks the server",
-        ) from error
-    except httpx.HTTPError as error:
-        raise _silent(error) from error
-    return str(run.id)
 
 
 def follow(run_id: str, say: Callable[[str], None]) -> Ended:
@@ -99,11 +66,3 @@ def _say_new(client: SyncPrefectClient, run_id: UUID, seen: set[UUID], say: Call
             seen.add(line.id)
         if not new:
             return
-
-
-def _silent(error: Exception) -> Retryable:
-    return Retryable(
-        f"the Prefect server does not answer: {type(error).__name__}",
-        on="PREFECT_API_URL",
-        next_action="start the lab with 'slipway up', or set PREFECT_API_URL to your server; then 'slipway doctor'",
-    )

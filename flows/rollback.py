@@ -3,7 +3,8 @@
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.rollout import AT_ONCE, open_rollout, roll_out, verify_features
+from flows.rollout import AT_ONCE, end_abandoned, open_rollout, roll_out, verify_features
+from tasks.release.lease_steps import take_leases
 from tasks.release.open_steps import open_rollback, recorded
 from tasks.release.request import RollbackRequest
 from tasks.rollout.steps import turned_back_on_failure
@@ -18,11 +19,15 @@ def _run_name() -> str:
 def rollback(request: RollbackRequest) -> None:
     """Return to a release that is kept, without a rebuild: place, prove without traffic, shift everything at once.
 
+    A release that is at work here is cancelled first; it turns itself back.
+
     If the kept release cannot be proven, what serves now keeps serving. Once the traffic has moved it stays: going
     forward again to a release that somebody has just left is a decision for a person.
     """
     job = open_rollback(request)
     with recorded(job):
+        take_leases(job)
+        end_abandoned(job)
         rollout = open_rollout(job, job.environment, AT_ONCE)
         with turned_back_on_failure(job, rollout):
             roll_out(job, rollout)

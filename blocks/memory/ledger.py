@@ -1,5 +1,7 @@
 """A ledger that forgets when its process ends: for dry runs and tests."""
 
+import math
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime
@@ -16,6 +18,8 @@ from blocks.ledger_data import (
     no_such_record,
     the_one,
 )
+from blocks.memory.leases import MemoryLeases
+from tasks.common.errors import Refused
 from tasks.common.model import StrictModel
 from tasks.release.model import Evidence, Outcome, ReleaseRecord
 
@@ -31,6 +35,13 @@ class MemoryLedger:
         self._lock = Lock()
         self._records: dict[str, ReleaseRecord] = {}
         self._evidence: dict[str, list[Evidence]] = {}
+        self._answers: dict[str, tuple[float | None, ...]] = {}
+        self._leases = MemoryLeases()
+
+    @property
+    def leases(self) -> MemoryLeases:
+        """Return the leases that are kept beside the evidence."""
+        return self._leases
 
     def prepare(self) -> None:
         """There is nothing to prepare. *Idempotent:* yes."""
@@ -110,6 +121,23 @@ class MemoryLedger:
             if (record.service, record.environment, record.outcome) == (service, environment, Outcome.SUCCEEDED):
                 latest.setdefault(record.release, record)
         return tuple(latest.values())[:limit]
+
+    def answer(self, sql: str, *rows: float | None) -> None:
+        """The SQL returns these rows from now on. *Idempotent:* yes; what was set before is replaced."""
+        self._answers[sql] = rows
+
+    def figure(self, sql: str, parameters: Mapping[str, str]) -> float | None:
+        """Return the number that was set with `answer`; None where there is none (no row, null, NaN, infinite).
+
+        Raises:
+            Refused: nobody has set an answer, or one of several rows.
+        """
+        del parameters
+        rows = self._answers.get(sql)
+        if rows is None or len(rows) > 1:
+            what = "this ledger cannot read SQL" if rows is None else "the SQL returns several rows"
+            raise Refused(f"{what}; it must return one number", on=sql, next_action="set its answer with 'answer'")
+        return rows[0] if rows and rows[0] is not None and math.isfinite(rows[0]) else None
 
     def _newest_first(self) -> list[ReleaseRecord]:
         with self._lock:

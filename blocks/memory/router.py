@@ -7,6 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from blocks.context import Context
+from blocks.fence import held, refuse_older
 from blocks.routers.shares import shares
 from tasks.common.errors import Refused, Retryable
 from tasks.common.model import StrictModel, Target
@@ -16,11 +17,12 @@ from tasks.rollout.ports import Endpoint
 
 @dataclass
 class MemoryWorld:
-    """What a router would do: weights, members, and addresses that answer no health check."""
+    """What a router would do: weights, members, addresses that answer no health check, and the newest lease's token."""
 
     weights: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SLOTS, 0.0))
     members: dict[tuple[str, int], Member] = field(default_factory=dict)
     down: set[str] = field(default_factory=set)
+    token: int = 0
 
 
 class MemoryRouter:
@@ -43,6 +45,7 @@ class MemoryRouter:
     def __init__(self, settings: Settings, context: Context) -> None:
         assert context.target is not None, "a router serves one service in one environment"
         self._target = context.target
+        self._grant = context.grant
         self._capacity = settings.capacity
         self._world_name = settings.world
 
@@ -55,6 +58,19 @@ class MemoryRouter:
         members = tuple(self._seen(member) for _, member in sorted(self._world.members.items()))
         return Routing(dict(self._world.weights), members)
 
+    def claim(self) -> None:
+        """No holder of an older lease can change anything in this world any more.
+
+        *Idempotent:* yes.
+
+        Raises:
+            LeaseLost: the holder of a newer lease has been here.
+            Refused: nobody holds a lease.
+        """
+        token = held(self._grant, str(self._target)).token
+        refuse_older(token, self._world.token, str(self._target))
+        self._world.token = token
+
     def admit(self, endpoints: Sequence[Endpoint]) -> None:
         """The endpoints are members, and up.
 
@@ -64,6 +80,7 @@ class MemoryRouter:
             Refused: the slot has no room for that index.
             Retryable: one was lost; it gets no requests.
         """
+        self.claim()
         for endpoint in endpoints:
             if endpoint.slot not in SLOTS or not 0 <= endpoint.index < self._capacity:
                 raise Refused(
@@ -97,6 +114,7 @@ class MemoryRouter:
         Raises:
             Refused: unknown slot, weights that do not sum to 100, or weight on a slot without a member that is up.
         """
+        self.claim()
         found = shares(weights, self.observe().members, str(self._target))
         self._world.weights = {slot: share / 1000 for slot, share in found.items()}
 
@@ -105,6 +123,7 @@ class MemoryRouter:
 
         *Idempotent:* yes.
         """
+        self.claim()
         del timeout_s
         gone = [self._world.members.pop((slot, index), None) for index in set(indexes)]
         return sum(member.open_requests for member in gone if member is not None)

@@ -8,7 +8,9 @@ from typing import ClassVar
 from pydantic import Field
 
 from blocks.context import Context
+from blocks.fence import held, refuse_older
 from blocks.runtimes.placing import verify_digest
+from tasks.common.capacity import Capacity
 from tasks.common.errors import Refused, Retryable
 from tasks.common.model import StrictModel, Target
 from tasks.rollout.model import SLOTS, Health, Instance, Workload
@@ -16,11 +18,13 @@ from tasks.rollout.model import SLOTS, Health, Instance, Workload
 
 @dataclass
 class MemoryWorld:
-    """What exists: placed releases with their digests, instances, and releases that never get ready."""
+    """What exists: placed releases with their digests, instances, unready releases, and the newest lease's token."""
 
     placed: dict[str, str] = field(default_factory=dict)
     instances: dict[tuple[str, int], Instance] = field(default_factory=dict)
     unready: set[str] = field(default_factory=set)
+    token: int = 0
+    capacity: Capacity = field(default_factory=lambda: Capacity(100.0, 100.0, 100.0))
 
 
 class MemoryRuntime:
@@ -43,6 +47,7 @@ class MemoryRuntime:
     def __init__(self, settings: Settings, context: Context) -> None:
         assert context.target is not None, "a runtime serves one service in one environment"
         self._target = context.target
+        self._grant = context.grant
         self._secrets = context.secrets
         self._room = settings.room
         self._world_name = settings.world
@@ -55,6 +60,19 @@ class MemoryRuntime:
         """Return every instance that exists, whatever its health, by slot and index."""
         return tuple(instance for _, instance in sorted(self._world.instances.items()))
 
+    def claim(self) -> None:
+        """No holder of an older lease can change anything in this world any more.
+
+        *Idempotent:* yes.
+
+        Raises:
+            LeaseLost: the holder of a newer lease has been here.
+            Refused: nobody holds a lease.
+        """
+        token = held(self._grant, str(self._target)).token
+        refuse_older(token, self._world.token, str(self._target))
+        self._world.token = token
+
     def place(self, workload: Workload, archive: Path) -> None:
         """The release can be started.
 
@@ -63,6 +81,7 @@ class MemoryRuntime:
         Raises:
             Refused: the archive's digest is not the workload's.
         """
+        self.claim()
         verify_digest(archive, workload.digest)
         self._world.placed[workload.release] = workload.digest
 
@@ -75,6 +94,7 @@ class MemoryRuntime:
             Refused: the release is not placed, the slot has no such index, a secret cannot be resolved, or the index
                 runs another release (stop it first).
         """
+        self.claim()
         if self._world.placed.get(workload.release) != workload.digest:
             raise self._refused(f"release {workload.release} is not placed", "place the release, then start it")
         beyond = sorted(index for index in indexes if slot not in SLOTS or not 0 <= index < self._room)
@@ -116,6 +136,7 @@ class MemoryRuntime:
 
         *Idempotent:* yes.
         """
+        self.claim()
         del grace_s
         for index in indexes:
             self._world.instances.pop((slot, index), None)
@@ -125,11 +146,23 @@ class MemoryRuntime:
 
         *Idempotent:* yes.
         """
+        self.claim()
         needed = {*keep, *(instance.release for instance in self._world.instances.values())}
         gone = tuple(sorted(self._world.placed.keys() - needed))
         for release in gone:
             del self._world.placed[release]
         return gone
+
+    def capacity(self) -> Capacity:
+        """Return what is free: everything, until `fill` was told otherwise."""
+        return self._world.capacity
+
+    def fill(self, *, cpu: float = 0.0, memory: float = 0.0, disk: float = 0.0) -> None:
+        """So many per cent of each are taken. For tests.
+
+        *Idempotent:* yes.
+        """
+        self._world.capacity = Capacity(100 - cpu, 100 - memory, 100 - disk)
 
     def lose(self, slot: str, index: int) -> None:
         """The instance is dead, as if it had crashed for good. For tests.

@@ -1,5 +1,6 @@
 """A scanner that finds what it was told to find."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -31,16 +32,26 @@ class MemoryScanner:
         """The tool gives no answer from now on."""
         self._broken[tool] = problem
 
-    def scan(self, tree: Path, spec: Scan, *, env: dict[str, str], on_line: Callable[[str], None]) -> ScanReport:
+    def scan(
+        self,
+        tree: Path,
+        spec: Scan,
+        *,
+        env: dict[str, str],
+        on_line: Callable[[str], None],
+        stop: threading.Event | None = None,
+    ) -> ScanReport:
         """Return what was planted for the tool.
 
         Raises:
-            Refused: the tool was broken, or the tree has no files.
+            Refused: the tool was broken or stopped, or the tree has no files.
         """
         del env
         problem = self._broken.get(spec.tool)
         if not tree.is_dir() or not any(tree.iterdir()):
             problem = "there is nothing to scan"
+        if stop is not None and stop.is_set():
+            problem = "it was stopped"
         if problem is not None:
             raise Refused(
                 f"the scan gave no answer that can be trusted: {problem}",

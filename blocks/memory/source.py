@@ -1,12 +1,14 @@
 """Commits in memory, for tests and dry runs."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
 from blocks.context import Context
+from blocks.sources.repository import Git
 from tasks.common.errors import Refused
 from tasks.common.model import StrictModel
 from tasks.release.model import Commit
@@ -27,7 +29,7 @@ class MemorySource:
 
     Args:
         settings: the commits.
-        context: not used.
+        context: folders for PATH.
     """
 
     class Settings(StrictModel):
@@ -47,7 +49,7 @@ class MemorySource:
             return self
 
     def __init__(self, settings: Settings, context: Context) -> None:
-        del context
+        self._context = context
         self._where = settings.repository
         self._names = settings.names
         self._commits = settings.commits
@@ -78,10 +80,30 @@ class MemorySource:
         files = self._found(commit.sha).files
         if into.exists():
             shutil.rmtree(into)
-        for name, content in files.items():
-            path = into / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(content, encoding="utf-8")
+        _write(files, into)
+
+    def history(self, commit: Commit, into: Path) -> None:
+        """`into` is a git repository with the commit checked out, whose only branch is the commit with its ancestors.
+
+        Subjects, authors, times and trees are those of the commits; the hashes are git's own. *Idempotent:* yes; what
+        was there is replaced.
+
+        Raises:
+            Refused: no such commit, or git is not installed.
+        """
+        last = self._commits.index(self._found(commit.sha))
+        if into.exists():
+            shutil.rmtree(into)
+        into.mkdir(parents=True)
+        Git(into, self._context).must("init", "--quiet", "--template=", "--initial-branch=release")
+        for found in self._commits[: last + 1]:
+            for old in into.iterdir():
+                if old.name != ".git":
+                    shutil.rmtree(old) if old.is_dir() else old.unlink()
+            _write(found.files, into)
+            git = Git(into, self._context, _identity(found))
+            git.must("add", "--all", "--force")
+            git.must("commit", "--quiet", "--allow-empty", f"--message={found.subject}")
 
     def read_file(self, commit: Commit, path: str) -> str:
         """Return one file of the commit.
@@ -121,3 +143,19 @@ class MemorySource:
 
 def _commit(found: MemoryCommit) -> Commit:
     return Commit(sha=found.sha, subject=found.subject, author=found.author, committed_at=found.committed_at)
+
+
+def _write(files: Mapping[str, str], into: Path) -> None:
+    for name, content in files.items():
+        path = into / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+
+
+def _identity(found: MemoryCommit) -> dict[str, str]:
+    date = found.committed_at.isoformat()
+    return {
+        f"GIT_{who}_{what}": value
+        for who in ("AUTHOR", "COMMITTER")
+        for what, value in (("NAME", found.author), ("EMAIL", "nobody@localhost"), ("DATE", date))
+    }

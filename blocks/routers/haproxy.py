@@ -13,6 +13,7 @@ from typing import TypeVar
 from pydantic import Field
 
 from blocks.context import Context
+from blocks.fence import Fence
 from blocks.routers import haproxy_files as files
 from blocks.routers.haproxy_api import Load, RuntimeApi, Server
 from blocks.routers.haproxy_config import CAPACITY, SHARE_KEY, UNSET_ADDRESS, Names
@@ -37,6 +38,8 @@ _HEALTH_PATH = re.compile(r"/[\w.~/?=&%+:@,-]*", re.ASCII)
 class HaproxyRouter:
     """Implements `Router` with one HAProxy of version 2.6 or later.
 
+    Every method that changes something can also raise what `claim` does.
+
     Args:
         settings: where HAProxy is reached and keeps its state.
         context: whose traffic it is.
@@ -57,8 +60,9 @@ class HaproxyRouter:
         assert context.target is not None, "a router serves one service in one environment"
         self._on = str(context.target)
         self._settings = settings
-        self._api = RuntimeApi(context.resolve(settings.socket), settings.timeout_s)
         self._names = Names(context.target.service, context.target.environment, context.resolve(settings.state))
+        self._fence = Fence(self._names.fence, context.grant, self._on)
+        self._api = RuntimeApi(context.resolve(settings.socket), settings.timeout_s, self._fence)
 
     def observe(self) -> Routing:
         """Return weights, members and open requests as HAProxy has them, and whether a restart would bring them back.
@@ -75,6 +79,21 @@ class HaproxyRouter:
             weights = {"blue": (WHOLE - share) / 1000, "green": share / 1000}
         return Routing(weights, members, self._persisted())
 
+    def claim(self) -> None:
+        """No holder of an older lease can change anything for this service in this environment any more.
+
+        HAProxy itself is not asked, and need not run. One that hangs may still have a command of an older holder before
+        it: that takes effect when it goes on, before it answers anybody who asks later. So observe after claiming.
+
+        *Idempotent:* yes.
+
+        Raises:
+            LeaseLost: the holder of a newer lease has been here.
+            Refused: nobody holds a lease, or the folder for state cannot be written to.
+            Retryable: another process does not end its change.
+        """
+        self._fence.claim()
+
     def admit(self, endpoints: Sequence[Endpoint]) -> None:
         """The endpoints are members, and HAProxy's own checks of them have passed before they got the first request.
 
@@ -85,6 +104,7 @@ class HaproxyRouter:
             Retryable: HAProxy does not answer, or does not find one up in time; that one gets no requests.
             Unsafe: what was read back is not what was set.
         """
+        self.claim()
         before = {slot: self._servers(slot) for slot in SLOTS}
         for endpoint in endpoints:
             self._refuse_unfit(endpoint, before)
@@ -114,9 +134,11 @@ class HaproxyRouter:
             Retryable: HAProxy does not answer; a restart would bring the new weights.
             Unsafe: what was read back is not what was set.
         """
+        self.claim()
         share = shares(weights, self._members(), self._on)["green"]
         self._persist_members()
-        files.write_share_map(self._names, {SHARE_KEY: str(share)})
+        with self._fence.changing():
+            files.write_share_map(self._names, {SHARE_KEY: str(share)})
         state = f"persisted, but not known to be in force: green gets {share / 1000:g} %, blue the rest"
         self._api.set_map(self._names.share_map, SHARE_KEY, str(share), state=state)
         found = self._share()
@@ -132,6 +154,7 @@ class HaproxyRouter:
             Retryable: HAProxy does not answer.
             Unsafe: what was read back is not what was set.
         """
+        self.claim()
         going = sorted({m.index for m in self._members() if m.slot == slot and m.index in indexes})
         for index in going:
             self._tell_server(slot, index, "state drain", _DRAINING)
@@ -249,10 +272,13 @@ class HaproxyRouter:
         return sum(loads[index].open_requests for index in indexes)
 
     def _persist_members(self) -> None:
-        files.write_health_map(self._names, self._api.map(self._names.health_map))
+        paths = self._api.map(self._names.health_map)
+        with self._fence.changing():
+            files.write_health_map(self._names, paths)
         for slot in SLOTS:
             text, _ = self._api.servers(self._names.backend(slot))
-            files.write_servers(self._names.servers_file(slot), text)
+            with self._fence.changing():
+                files.write_servers(self._names.servers_file(slot), text)
 
     def _persisted(self) -> bool:
         maps = (self._names.share_map, self._names.health_map)

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from blocks.fence import Fence
 from tasks.common.errors import Refused, Retryable, Unsafe
 from tasks.rollout.model import Admission
 
@@ -49,11 +50,13 @@ class RuntimeApi:
     Args:
         path: its UNIX socket.
         timeout_s: longest wait for the whole answer to one command.
+        fence: what every command that changes something goes through.
     """
 
-    def __init__(self, path: Path, timeout_s: float) -> None:
+    def __init__(self, path: Path, timeout_s: float, fence: Fence) -> None:
         self._path = path
         self._timeout_s = timeout_s
+        self._fence = fence
 
     def ask(self, command: str, *, state: str = "nothing was changed") -> str:
         """Return the answer without the line ends around it.
@@ -95,14 +98,16 @@ class RuntimeApi:
         return answer
 
     def tell(self, command: str, *, answer: str = "", state: str = "nothing was changed") -> str:
-        """HAProxy has done it; returns its answer, which is all of the regular expression `answer`.
+        """HAProxy has done it under the newest lease; returns its answer, all of the regular expression `answer`.
 
         Raises:
-            Refused: there is no socket, or HAProxy refuses the command.
-            Retryable: nobody answers in time.
+            LeaseLost: there is a newer lease; HAProxy was told nothing.
+            Refused: there is no socket or no lease, or HAProxy refuses the command.
+            Retryable: nobody answers in time, or another process does not end its change.
             Unsafe: any other answer than the expected one.
         """
-        found = self.ask(command, state=state)
+        with self._fence.changing():
+            found = self.ask(command, state=state)
         if not re.fullmatch(answer, found):
             raise unknown_answer(self._path, command, found)
         return found

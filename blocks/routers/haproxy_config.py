@@ -76,6 +76,11 @@ class Names:
         """Return the map file that holds the path of each server's health check, by 'slot/server'."""
         return plain(self.state / f"{self.frontend}_health.map")
 
+    @property
+    def fence(self) -> Path:
+        """Return the file that holds the token of the newest lease."""
+        return self.state / f"{self.frontend}.fence"
+
     def servers_file(self, slot: str) -> Path:
         """Return the server-state file of a slot."""
         return plain(self.state / f"{self.backend(slot)}.servers")

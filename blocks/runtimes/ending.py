@@ -1,7 +1,5 @@
 """Ending programs of a supervisord for good: asked, killed, removed."""
 
-import os
-import signal
 import time
 from collections.abc import Iterable
 
@@ -20,6 +18,7 @@ def end(supervisor: Supervisor, names: Iterable[str], grace_s: float) -> None:
     *Idempotent:* yes.
 
     Raises:
+        LeaseLost: there is a newer lease; what was asked to end before goes on ending.
         Retryable: supervisord does not answer, or a program does not end though killed.
     """
     left = set(names)
@@ -47,17 +46,7 @@ def _ended(supervisor: Supervisor, process: Process, overdue_s: float) -> bool:
             supervisor.ask_to_stop(process.name)
         case State.STOPPING:
             if overdue_s >= 0:
-                _kill(supervisor, process)
+                supervisor.kill(process)
         case _:
             return supervisor.remove(process.name)
     return False
-
-
-def _kill(supervisor: Supervisor, process: Process) -> None:
-    try:
-        # Supervisord makes every child the leader of a group, and by request kills the child alone.
-        os.killpg(process.pid, signal.SIGKILL)
-    except PermissionError:
-        supervisor.kill(process.name)
-    except ProcessLookupError:
-        return

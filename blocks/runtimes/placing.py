@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote
 
+from blocks.fence import Fence
 from blocks.files import CHUNK_BYTES, digest_of_file, system_errors
 from tasks.common.errors import Refused
 
@@ -46,10 +47,12 @@ class PlacedReleases:
 
     Args:
         folder: the folder; made when it is needed.
+        fence: what every change of the folder goes through. Its files are not in the folder.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, fence: Fence) -> None:
         self._folder = folder
+        self._fence = fence
 
     def find(self, release: str, digest: str) -> Path | None:
         """Return the folder that the release is unpacked in, if it is placed."""
@@ -62,6 +65,7 @@ class PlacedReleases:
         *Idempotent:* yes: a placed release is left alone, and what an interrupted call left is never taken for one.
 
         Raises:
+            LeaseLost: there is a newer lease; the release is not placed.
             Refused: the archive's digest is wrong, it cannot be unpacked safely, or there is no room or no right to.
             Retryable: the system was short of something for a moment.
         """
@@ -75,7 +79,8 @@ class PlacedReleases:
                 _unpack(archive, temporary)
                 # mkdtemp lets nobody else in, but instances may run as another user.
                 temporary.chmod(0o755)
-                temporary.rename(self._path(release, digest))
+                with self._fence.changing():
+                    temporary.rename(self._path(release, digest))
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
 
@@ -85,6 +90,7 @@ class PlacedReleases:
         *Idempotent:* yes; a half-removed release is not a placed one, and the next call removes the rest.
 
         Raises:
+            LeaseLost: there is a newer lease; no more is removed.
             Refused: no right to remove them.
             Retryable: the system was short of something for a moment.
         """
@@ -94,9 +100,13 @@ class PlacedReleases:
             for path in sorted(self._folder.iterdir()) if self._folder.is_dir() else ():
                 release = unquote(path.name[_PREFIX_LENGTH + 1 :])
                 if path.name.startswith(_TEMPORARY):
+                    # What was listed before the claim is nothing that the holder of a newer lease is making.
+                    self._fence.claim()
                     shutil.rmtree(path)
                 elif release not in keep:
-                    shutil.rmtree(path.rename(path.with_name(_TEMPORARY + path.name)))
+                    with self._fence.changing():
+                        remains = path.rename(path.with_name(_TEMPORARY + path.name))
+                    shutil.rmtree(remains)
                     removed.add(release)
         return tuple(sorted(removed))
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from blocks.fence import Fence
 from blocks.files import sync
 from tasks.common.errors import Retryable, Unsafe
 from tasks.common.model import Resources, StrictModel
@@ -154,10 +155,12 @@ class ProgramFiles:
 
     Args:
         folder: the folder.
+        fence: what every change of a file goes through.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, fence: Fence) -> None:
         self._folder = folder
+        self._fence = fence
 
     def of(self, service: str, environment: str) -> dict[str, Program]:
         """Return the instances of a service in an environment, by name.
@@ -212,6 +215,7 @@ class ProgramFiles:
         *Idempotent:* yes.
 
         Raises:
+            LeaseLost: there is a newer lease.
             Retryable: the file cannot be written.
         """
         # Not *.conf, so that supervisord does not include it.
@@ -222,7 +226,8 @@ class ProgramFiles:
                 with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                     file.write(text.encode())
                     sync(file)
-                temporary.replace(self._path(name))
+                with self._fence.changing():
+                    temporary.replace(self._path(name))
             finally:
                 temporary.unlink(missing_ok=True)
         except OSError as error:
@@ -234,10 +239,12 @@ class ProgramFiles:
         *Idempotent:* yes.
 
         Raises:
+            LeaseLost: there is a newer lease.
             Retryable: the folder cannot be written to.
         """
         try:
-            self._path(name).unlink(missing_ok=True)
+            with self._fence.changing():
+                self._path(name).unlink(missing_ok=True)
         except OSError as error:
             raise self._not_accessible("removed", self._path(name), error) from error
 

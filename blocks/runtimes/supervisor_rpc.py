@@ -1,6 +1,9 @@
 """A running supervisord, spoken to over its UNIX socket. Its own errors end here."""
 
+import contextlib
 import http.client
+import os
+import signal
 import socket
 import xmlrpc.client
 from collections.abc import Collection
@@ -10,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from xml.parsers.expat import ExpatError
 
+from blocks.fence import Fence
 from tasks.common.errors import Refused, Retryable
 
 _TIMEOUT_S = 10.0
@@ -81,10 +85,13 @@ class Supervisor:
 
     Args:
         path: its UNIX socket.
+        fence: what every change of its programs goes through, which then can also raise what `Fence.changing` does;
+            None for programs that no lease is about.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, fence: Fence | None = None) -> None:
         self._path = path
+        self._fence = fence
 
     def processes(self) -> dict[str, Process]:
         """Return every process that supervisord has, by the name of its group.
@@ -113,7 +120,7 @@ class Supervisor:
                 secrets in them.
             Retryable: supervisord does not answer.
         """
-        self._call("reloadConfig")
+        self._change("reloadConfig")
 
     def add(self, name: str) -> None:
         """The program, known since the last `reread`, has been started; how that went is seen by observing it.
@@ -123,9 +130,9 @@ class Supervisor:
         Raises:
             Retryable: supervisord does not answer.
         """
-        self._call("addProcessGroup", name, unless=(Fault.ALREADY_ADDED,))
+        self._change("addProcessGroup", name, unless=(Fault.ALREADY_ADDED,))
         # It would start on its own within a second; asked for, it starts at once.
-        self._call("startProcess", name, False, unless=_LEFT_TO_OBSERVING)
+        self._change("startProcess", name, False, unless=_LEFT_TO_OBSERVING)
 
     def ask_to_stop(self, name: str) -> None:
         """The program has been sent its stop signal, and is not restarted any more.
@@ -135,17 +142,24 @@ class Supervisor:
         Raises:
             Retryable: supervisord does not answer.
         """
-        self._call("stopProcess", name, False, unless=(Fault.NOT_RUNNING, Fault.BAD_NAME))
+        self._change("stopProcess", name, False, unless=(Fault.NOT_RUNNING, Fault.BAD_NAME))
 
-    def kill(self, name: str) -> None:
-        """The program's main process has been sent SIGKILL.
+    def kill(self, process: Process) -> None:
+        """The process has been sent SIGKILL with all its children; alone, if it runs as a user that is not ours.
 
         *Idempotent:* yes.
 
         Raises:
             Retryable: supervisord does not answer.
         """
-        self._call("signalProcess", name, "KILL", unless=(Fault.NOT_RUNNING, Fault.BAD_NAME))
+        try:
+            with self._changing():
+                # Supervisord makes every child the leader of a group, and by request kills the child alone.
+                os.killpg(process.pid, signal.SIGKILL)
+        except PermissionError:
+            self._change("signalProcess", process.name, "KILL", unless=(Fault.NOT_RUNNING, Fault.BAD_NAME))
+        except ProcessLookupError:
+            return
 
     def remove(self, name: str) -> bool:
         """Return whether supervisord has forgotten the program; false if it runs again meanwhile.
@@ -155,7 +169,14 @@ class Supervisor:
         Raises:
             Retryable: supervisord does not answer.
         """
-        return self._call("removeProcessGroup", name, unless=(Fault.STILL_RUNNING,)) is not Fault.STILL_RUNNING
+        return self._change("removeProcessGroup", name, unless=(Fault.STILL_RUNNING,)) is not Fault.STILL_RUNNING
+
+    def _changing(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if self._fence is None else self._fence.changing()
+
+    def _change(self, method: str, *args: object, unless: Collection[Fault] = ()) -> Any:
+        with self._changing():
+            return self._call(method, *args, unless=unless)
 
     def _call(self, method: str, *args: object, unless: Collection[Fault] = ()) -> Any:
         """Return the call's result, or the fault if it is one of `unless`."""

@@ -17,11 +17,13 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from blocks.context import Context
+from blocks.fence import Fence
 from blocks.files import system_errors
+from blocks.runtimes.capacity import ThisMachine
 from blocks.runtimes.ending import end
 from blocks.runtimes.listening import holder, is_taken
 from blocks.runtimes.placing import PlacedReleases
-from blocks.runtimes.probing import ready
+from blocks.runtimes.probing import past_start_delay, pause_s, ready
 from blocks.runtimes.programs import Launch, Program, ProgramFiles, Supervision, limits, program_name, render, tail
 from blocks.runtimes.supervisor_rpc import Process, State, Supervisor
 from tasks.common.errors import Refused, Retryable
@@ -32,14 +34,12 @@ _UP = (State.STARTING, State.RUNNING)
 _LIVE = (State.STARTING, State.RUNNING, State.STOPPING, State.UNKNOWN)
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 _TICK_S = 0.1
-_EAGER_FOR_S = 10.0
-_EAGER_EVERY_S = 0.2
 _LOG_LINES = 20
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
-class SupervisordRuntime:
+class SupervisordRuntime(ThisMachine):
     """Runs the instances of one service in one environment under a supervisord that is there already.
 
     Slipway's worker must be the user that runs supervisord: it writes the programs' files, which hold resolved secrets
@@ -64,8 +64,7 @@ class SupervisordRuntime:
         @model_validator(mode="after")
         def _ports_differ(self) -> Self:
             counts = Counter(port for slots in self.ports.values() for ports in slots.values() for port in ports)
-            twice = sorted(port for port, count in counts.items() if count > 1)
-            if twice:
+            if twice := sorted(port for port, count in counts.items() if count > 1):
                 raise ValueError(f"ports: expected each port once; found more than once: {twice}")
             return self
 
@@ -77,12 +76,20 @@ class SupervisordRuntime:
         self._ports = settings.ports.get(self._target.service, {})
         self._path = os.pathsep.join([*(str(context.resolve(folder)) for folder in settings.path), _SYSTEM_PATH])
         self._logs = context.resolve(settings.logs)
-        self._socket = context.resolve(settings.socket)
-        self._supervisor = Supervisor(self._socket)
-        self._files = ProgramFiles(context.resolve(settings.programs))
-        self._placed = PlacedReleases(
-            context.resolve(settings.releases) / self._target.service / self._target.environment
+        programs = context.resolve(settings.programs)
+        releases = context.resolve(settings.releases) / self._target.service / self._target.environment
+        self._fences = tuple(
+            Fence(file, context.grant, str(self._target), makes_folder=True)
+            # No name has an underline, so that no two targets have the same file.
+            for file in (
+                programs / f"{self._target.service}_{self._target.environment}.fence",
+                releases.with_name(f"{self._target.environment}.fence"),
+            )
         )
+        self._supervisor = Supervisor(context.resolve(settings.socket), self._fences[0])
+        self._files = ProgramFiles(programs, self._fences[0])
+        self._placed = PlacedReleases(releases, self._fences[1])
+        self._disk = releases
 
     def observe(self) -> tuple[Instance, ...]:
         """Return every instance that exists, whatever its health, by slot and index.
@@ -97,6 +104,21 @@ class SupervisordRuntime:
             for program, health in self._health(self._own(), processes)
         )
 
+    def claim(self) -> None:
+        """No holder of an older lease can change any program or release of this service in this environment any more.
+
+        Supervisord itself is not asked, and need not run.
+
+        *Idempotent:* yes.
+
+        Raises:
+            LeaseLost: the holder of a newer lease has been here.
+            Refused: nobody holds a lease, or a folder cannot be written to.
+            Retryable: another process does not end its change.
+        """
+        for fence in self._fences:
+            fence.claim()
+
     def place(self, workload: Workload, archive: Path) -> None:
         """The release is unpacked where its instances will be started from.
 
@@ -106,6 +128,7 @@ class SupervisordRuntime:
             Refused: the archive's digest is not the workload's, or it cannot be unpacked.
             Retryable: the system was short of something for a moment.
         """
+        self.claim()
         self._placed.place(archive, workload.release, workload.digest)
 
     def start(self, slot: str, indexes: Sequence[int], workload: Workload) -> None:
@@ -122,6 +145,7 @@ class SupervisordRuntime:
                 another environment, or supervisord refuses its configuration.
             Retryable: supervisord does not answer.
         """
+        self.claim()
         folder = self._placed.find(workload.release, workload.digest)
         if folder is None:
             raise self._refused(
@@ -166,9 +190,9 @@ class SupervisordRuntime:
                     raise self._not_ready("died before it was ready", name, programs[name], process)
             now = time.monotonic()
             if now >= asked:
-                for name in ready(_past_start_delay(waiting.values(), processes)):
+                for name in ready(past_start_delay(waiting.values(), processes)):
                     del waiting[name]
-                asked = now + _pause(waiting.values(), now - began)
+                asked = now + pause_s(waiting.values(), now - began)
             if not waiting:
                 return
             if now - began >= probes_within_s:
@@ -189,6 +213,7 @@ class SupervisordRuntime:
             Retryable: supervisord does not answer, or an instance cannot be killed.
             Refused: the name belongs to another environment.
         """
+        self.claim()
         for index in indexes:
             self._find_own(slot, index)
         names = [self._name(slot, index) for index in indexes]
@@ -205,6 +230,7 @@ class SupervisordRuntime:
             Refused: no right to remove them.
             Retryable: the system was short of something for a moment.
         """
+        self.claim()
         return self._placed.remove_all_but({*keep, *(program.release for program in self._own())})
 
     def _name(self, slot: str, index: int) -> str:
@@ -228,7 +254,7 @@ class SupervisordRuntime:
 
     def _health(self, programs: Sequence[Program], processes: dict[str, Process]) -> Iterable[tuple[Program, Health]]:
         up = [program for program in programs if _state(processes.get(program.name)) in _UP]
-        answering = ready(_past_start_delay(up, processes))
+        answering = ready(past_start_delay(up, processes))
         for program in programs:
             process = processes.get(program.name)
             if process is None or process.state not in _LIVE:
@@ -242,8 +268,7 @@ class SupervisordRuntime:
 
     def _require_ports(self, slot: str, indexes: Sequence[int]) -> None:
         ports = self._ports.get(slot, [])
-        beyond = sorted(index for index in indexes if not 0 <= index < len(ports))
-        if beyond:
+        if beyond := sorted(index for index in indexes if not 0 <= index < len(ports)):
             raise self._refused(
                 f"slot {slot} has no index {', '.join(map(str, beyond))}: it has {len(ports)} ports",
                 next_action=f"add ports to the runtime's ports.{self._target.service}.{slot} in the estate file",
@@ -373,13 +398,3 @@ class SupervisordRuntime:
 
 def _state(process: Process | None) -> State | None:
     return process.state if process is not None else None
-
-
-def _past_start_delay(programs: Iterable[Program], processes: dict[str, Process]) -> list[Program]:
-    return [program for program in programs if processes[program.name].age_s >= program.start_delay_s]
-
-
-def _pause(programs: Iterable[Program], elapsed_s: float) -> float:
-    """Return the seconds until the next probe: few at first, since most instances are ready soon."""
-    every_s = min((program.probe_every_s for program in programs), default=0.0)
-    return min(every_s, _EAGER_EVERY_S) if elapsed_s < _EAGER_FOR_S else every_s

@@ -1,5 +1,6 @@
-"""Runs a scanner and reads the report that it writes: SARIF, or the JSON of detect-secrets."""
+"""Runs a scanner and reads the report that it writes: SARIF, or a known JSON format."""
 
+import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,14 +13,19 @@ from blocks.context import Context
 from blocks.shell import Completed, TimedOut, run
 from tasks.common.errors import Refused
 from tasks.common.model import StrictModel
-from tasks.common.service import Scan
+from tasks.common.service import ReportFormat, Scan
 from tasks.common.units import Size
 from tasks.scan.model import Finding, ScanReport
 from tasks.scan.parse import InvalidReport, parse_report
 
 _OUTPUT = "{output}"
 # Some tools choose their format by the file's name.
-_FILE_NAMES = {"sarif": "report.sarif", "detect-secrets": "report.json"}
+_FILE_NAMES: dict[ReportFormat, str] = {
+    "sarif": "report.sarif",
+    "detect-secrets": "report.json",
+    "pip-audit": "report.json",
+    "npm-audit": "report.json",
+}
 _LINES_SHOWN = 20
 
 
@@ -37,18 +43,27 @@ class ReportScanner:
         self._settings = settings
         self._context = context
 
-    def scan(self, tree: Path, spec: Scan, *, env: dict[str, str], on_line: Callable[[str], None]) -> ScanReport:
+    def scan(
+        self,
+        tree: Path,
+        spec: Scan,
+        *,
+        env: dict[str, str],
+        on_line: Callable[[str], None],
+        stop: threading.Event | None = None,
+    ) -> ScanReport:
         """Return what the tool found in the tree; changes nothing, apart from what the tool itself does.
 
         Args:
-            tree: the checked-out tree, which the tool is started in.
+            tree: what the tool is started in: the checked-out tree, or a repository with the commit's history.
             spec: what to run, and how its answer is read.
             env: environment variables of the tool.
             on_line: receives what the tool prints, redacted; not a report that it prints to stdout.
+            stop: the tool is ended, with no answer, as soon as this is set.
 
         Raises:
-            Refused: the tree has no files; the tool is missing, timed out, crashed or ended with a code that means so;
-                its report is missing, cut short, too long, contradicts the exit code or tells of errors.
+            Refused: the tree has no files; the tool is missing, timed out, crashed, was stopped or ended with a code
+                that means so; its report is missing, cut short, too long, contradicts the exit code or tells of errors.
         """
         attempt = _Attempt(spec, on_line)
         tree = tree.resolve()
@@ -61,12 +76,14 @@ class ReportScanner:
             )
         with TemporaryDirectory(prefix="slipway-scan-") as folder:
             output = Path(folder) / _FILE_NAMES[spec.format]
-            completed = self._run(attempt, tree, output, env)
+            completed = self._run(attempt, tree, output, env, stop)
             text = completed.stdout if spec.report == "stdout" else self._read(attempt, output, completed)
         findings = _findings(attempt, completed, text, tree)
         return ScanReport(spec.tool, tuple(map(self._redacted, findings)), completed.duration_s)
 
-    def _run(self, attempt: "_Attempt", tree: Path, output: Path, env: dict[str, str]) -> Completed:
+    def _run(
+        self, attempt: "_Attempt", tree: Path, output: Path, env: dict[str, str], stop: threading.Event | None
+    ) -> Completed:
         spec = attempt.spec
         try:
             completed = run(
@@ -74,10 +91,12 @@ class ReportScanner:
                 cwd=tree,
                 timeout_s=spec.timeout_s,
                 redact=self._context.secrets.redact,
-                env=env,
+                # Else git, and what runs it, would look for a repository in the folders above, and scan that one.
+                env={"GIT_CEILING_DIRECTORIES": str(tree.parent), **env},
                 path=[str(self._context.resolve(folder)) for folder in self._context.path],
                 on_line=attempt.line,
                 capture_stdout=spec.report == "stdout",
+                stop=stop,
             )
         except TimedOut as error:
             # Not chained: its last lines may be lines of the report, and they may quote a secret.

@@ -4,6 +4,8 @@ import re
 import shutil
 import tempfile
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from tasks.release.model import Commit
 _FORMAT = "%H%x00%ct%x00%an%x00%s"
 _FULL_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SHOWN_NAMES = 10
+_BRANCH = "release"
 
 
 class GitSource:
@@ -44,6 +47,7 @@ class GitSource:
             mirror=None if settings.mirror is None else context.resolve(settings.mirror),
             fetch_timeout_s=settings.fetch_timeout_s,
         )
+        self._fetch_timeout_s = settings.fetch_timeout_s
         self._where = settings.repository
 
     def resolve(self, revision: str) -> Commit:
@@ -91,19 +95,39 @@ class GitSource:
         """
         git = self._holding(commit.sha)
         self._check_submodules(git, commit)
-        into = into.absolute()
-        part = into.with_name(f".{uuid.uuid4().hex}{PART_SUFFIX}")
-        try:
-            with system_errors("the tree cannot be written", into):
-                part.mkdir(parents=True)
-                self._fill(git, commit, part)
-                if into.is_dir() and not into.is_symlink():
-                    shutil.rmtree(into)
-                else:
-                    into.unlink(missing_ok=True)
-                part.rename(into)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+        with _replaced(into) as part:
+            self._fill(git, commit, part)
+
+    def history(self, commit: Commit, into: Path) -> None:
+        """`into` is a git repository with the commit checked out, whose only branch is the commit with its ancestors.
+
+        It shares nothing with the repository that it was made from, and has none of its configuration, remotes and
+        hooks. *Idempotent:* yes; what was there is replaced once it is whole.
+
+        Raises:
+            Refused: the commit is unknown, or has submodules or files of git LFS; ancestors of it are missing, as in a
+                shallow clone; the folder cannot be written.
+            Retryable: the repository's server did not answer.
+        """
+        git = self._holding(commit.sha)
+        self._check_submodules(git, commit)
+        if git.must("rev-parse", "--is-shallow-repository").strip() == "true":
+            raise Refused(
+                "the repository does not have the whole history: it is a shallow clone",
+                on=self._where,
+                next_action="run 'git fetch --unshallow' in it",
+            )
+        with _replaced(into) as part:
+            self._fill(git, commit, part)
+            (part / ".git").mkdir()
+            own = git.private(part / ".git", part)
+            own.must("config", "core.bare", "false")
+            own.must("update-ref", f"refs/heads/{_BRANCH}", commit.sha)
+            own.must("symbolic-ref", "HEAD", f"refs/heads/{_BRANCH}")
+            own.must("read-tree", commit.sha)
+            # Copies what the branch needs, borrowed objects included, and nothing else.
+            own.must("repack", "-a", "-d", "-q", timeout_s=self._fetch_timeout_s)
+            (part / ".git" / "objects" / "info" / "alternates").unlink()
 
     def read_file(self, commit: Commit, path: str) -> str:
         """Return one file of the commit, without a check-out.
@@ -182,6 +206,24 @@ class GitSource:
                 on=f"{', '.join(stored_elsewhere[:_SHOWN_NAMES])} in commit {commit.short} of {self._where}",
                 next_action="commit the files themselves, or have the build command fetch them",
             )
+
+
+@contextmanager
+def _replaced(into: Path) -> Iterator[Path]:
+    """Yield an empty folder, which takes the place of `into` once it is filled."""
+    into = into.absolute()
+    part = into.with_name(f".{uuid.uuid4().hex}{PART_SUFFIX}")
+    try:
+        with system_errors("the tree cannot be written", into):
+            part.mkdir(parents=True)
+            yield part
+            if into.is_dir() and not into.is_symlink():
+                shutil.rmtree(into)
+            else:
+                into.unlink(missing_ok=True)
+            part.rename(into)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _commit(line: str) -> Commit:

@@ -89,13 +89,13 @@ class Git:
             capture_stdout=True,
         )
 
-    def must(self, *arguments: str) -> str:
+    def must(self, *arguments: str, timeout_s: float = _READ_TIMEOUT_S) -> str:
         """Return what a git command printed that has no reason to fail.
 
         Raises:
             Refused: it failed nevertheless.
         """
-        done = self.run(*arguments)
+        done = self.run(*arguments, timeout_s=timeout_s)
         if done.exit_code != 0:
             raise Refused(
                 f"git {arguments[0]} ended with exit code {done.exit_code}",
@@ -115,7 +115,7 @@ class Git:
         """
         objects = self.must("rev-parse", "--path-format=absolute", "--git-path", "objects").rstrip("\n")
         env = {**self.env, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_DIR": str(home)}
-        replace(self, folder=home, env=env).must("init", "--quiet", "--bare")
+        replace(self, folder=home, env=env).must("init", "--quiet", "--bare", "--template=")
         (home / "objects" / "info" / "alternates").write_text(f"{objects}\n", encoding="utf-8")
         return replace(self, folder=tree, env={**env, "GIT_WORK_TREE": str(tree)})
 

@@ -111,6 +111,7 @@ def _release(lab: Lab, version: str, commit: str) -> Release:
     # Prefect reads where its server is when it is imported.
     from blocks.estate import open_estate
     from deployments import runs
+    from tasks.common.run_steps import start_run
     from tasks.release.request import ReleaseRequest
 
     loading = lab.start_load()
@@ -123,7 +124,7 @@ def _release(lab: Lab, version: str, commit: str) -> Release:
 
     console.print(f"[bold]{version}[/bold] {commit[:7]}")
     started_at = datetime.now(UTC)
-    run_id = runs.start(
+    run_id = start_run(
         "release",
         ReleaseRequest(service="campus", commit=commit, estate=str(lab.estate_file), requested_by="make demo"),
     )

@@ -1,15 +1,12 @@
 """Verdicts over samples: what lets a rollout go on, what turns it back, and what only makes it wait."""
 
 import math
-import re
 from collections.abc import Sequence
 from typing import Protocol
 
 from tasks.analysis.model import Decision, Sample, Verdict
-from tasks.common.model import Unit
-
-_NAME = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))")
-_PLAIN = re.compile(r'[^"\'`\\\n]+')
+from tasks.common.model import Unit, show_quantity
+from tasks.common.promql import fill, window
 
 
 class Judge(Protocol):
@@ -67,9 +64,6 @@ def triggers(samples: Sequence[Sample]) -> Verdict:
 def expression(query: str, *, service: str, environment: str, slot: str, release: str, window_s: float) -> str:
     """Return the query with `$service`, `$environment`, `$slot`, `$release` and `$window` filled in.
 
-    The names may also be written `${service}`. A `$` that is not followed by a name is left alone: regular expressions
-    and label_replace's `$1` need it.
-
     Args:
         query: PromQL with names.
         service: its name.
@@ -86,18 +80,9 @@ def expression(query: str, *, service: str, environment: str, slot: str, release
         "environment": environment,
         "slot": slot,
         "release": release,
-        "window": _window(window_s),
+        "window": window(window_s),
     }
-
-    def fill(match: re.Match[str]) -> str:
-        name = match[1] or match[2]
-        if name not in values:
-            raise ValueError(f"unknown name ${name} in the query; known: {', '.join(f'${known}' for known in values)}")
-        if not _PLAIN.fullmatch(values[name]):
-            raise ValueError(f"${name} cannot be filled into a query: {values[name]!r} has a quote, or is empty")
-        return values[name]
-
-    return _NAME.sub(fill, query)
+    return fill(query, values)
 
 
 def _holds(sample: Sample) -> bool | None:
@@ -123,12 +108,12 @@ def _reason(sample: Sample) -> str:
     sign = {(True, True): "<=", (True, False): ">", (False, True): ">=", (False, False): "<"}[
         upper, bool(_holds(sample))
     ]
-    found = f"{_words(check.metric)} {_show(sample.candidate, sample.unit)} {sign}"
+    found = f"{_words(check.metric)} {_shown(sample.candidate, sample.unit)} {sign}"
     stable = _figure(sample.stable)
     if _relative(sample):
-        return f"{found} {bound:g} x stable ({_show(stable, sample.unit)})"
-    return f"{found} {_show(bound, sample.unit)}" + (
-        f" (stable {_show(stable, sample.unit)})" if stable is not None else ""
+        return f"{found} {bound:g} x stable ({_shown(stable, sample.unit)})"
+    return f"{found} {_shown(bound, sample.unit)}" + (
+        f" (stable {_shown(stable, sample.unit)})" if stable is not None else ""
     )
 
 
@@ -154,17 +139,6 @@ def _words(metric: str) -> str:
     return metric.replace("_", " ").replace("-", " ")
 
 
-def _show(value: float | None, unit: Unit) -> str:
-    """Return a figure with its unit, exact enough that a broken bound looks broken."""
+def _shown(value: float | None, unit: Unit) -> str:
     assert value is not None, "only what was measured is shown"
-    if unit is Unit.SECONDS:
-        return f"{value:.6g} s" if abs(value) >= 1 or value == 0 else f"{value * 1000:.6g} ms"
-    return f"{value:.6g} %" if unit is Unit.PERCENT else f"{value:.12g}"
-
-
-def _window(window_s: float) -> str:
-    milliseconds = round(window_s * 1000)
-    if milliseconds <= 0:
-        raise ValueError(f"expected a window above zero; found {window_s} s")
-    seconds, rest = divmod(milliseconds, 1000)
-    return f"{milliseconds}ms" if rest else f"{seconds}s"
+    return show_quantity(value, unit)

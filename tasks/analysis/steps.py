@@ -84,6 +84,19 @@ def watch_metrics(watch: Watch) -> Verdict:
         time.sleep(max(0.0, due - (time.monotonic() - began)))
 
 
+def look_once(watch: Watch) -> str:
+    """Return why the candidate is bad by what was measured in the last `for_s` seconds; '' if nothing says so.
+
+    No data says nothing here: a release that waits has passed its checks before, and is looked at again.
+    """
+    samples = [_sample(watch, check, watch.for_s) for check in (*watch.at_once, *watch.checks)]
+    verdict = triggers(samples)
+    if verdict.decision is not Decision.ROLL_BACK:
+        return ""
+    _note(watch, verdict, samples, 0.0)
+    return "; ".join(verdict.reasons)
+
+
 def _until_end(watch: Watch, elapsed_s: float) -> float:
     """Return the wait until the soak's end, so that a soak that passes does not take an interval longer than asked."""
     left = watch.for_s - elapsed_s
@@ -96,16 +109,20 @@ def _look(watch: Watch, window_s: float, elapsed_s: float) -> Verdict:
     if verdict.decision is not Decision.ROLL_BACK:
         over = elapsed_s >= watch.for_s + watch.wait_for_data_s
         verdict = judge([samples[id(check)] for check in watch.checks], deadline_passed=over)
+    _note(watch, verdict, list(samples.values()), elapsed_s)
+    return verdict
+
+
+def _note(watch: Watch, verdict: Verdict, samples: Sequence[Sample], at_s: float) -> None:
     watch.journal.note(
         "verdict",
         watch.name,
         environment=str(watch.site),
         decision=verdict.decision.value,
         reasons=list(verdict.reasons),
-        samples=[_facts(sample) for sample in samples.values()],
-        at_s=round(elapsed_s, 3),
+        samples=[_facts(sample) for sample in samples],
+        at_s=round(at_s, 3),
     )
-    return verdict
 
 
 def _sample(watch: Watch, check: Check, window_s: float) -> Sample:

@@ -15,6 +15,7 @@ from tasks.common.secrets import PATTERN, WORDS
 from tasks.common.service import ServiceFile
 from tasks.common.units import (
     ADDRESS_PATTERN,
+    DATE_PATTERN,
     DURATION_PATTERN,
     NAME_PATTERN,
     PATH_PATTERN,
@@ -41,6 +42,7 @@ _KINDS = {
     POSITIVE_DURATION_PATTERN: ("duration above zero", "ms, s, m, h, d"),
     PERCENT_PATTERN: ("percentage", "%"),
     SIZE_PATTERN: ("size", "KiB, MiB, GiB, TiB"),
+    DATE_PATTERN: ("date", ""),
     NAME_PATTERN: ("name", ""),
     VARIABLE_PATTERN: ("variable", ""),
     PATH_PATTERN: ("path", ""),

@@ -1,11 +1,15 @@
 """The estate file: the environments of one place, which drivers make up each, and where the services' sources are."""
 
-from collections.abc import Mapping
-from typing import Self
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from tasks.common.gates import Gate, name_problems, placed
 from tasks.common.model import DriverSpec, Problem, Replicas, StrictModel, near, refuse
+from tasks.common.occasion import Occasion
+from tasks.common.preflight import Preflight
 from tasks.common.secrets import SecretRef
 from tasks.common.units import ADDRESS_PATTERN, Duration, Name, Percent, PositiveDuration, Variable
 
@@ -43,6 +47,37 @@ class Environment(StrictModel):
         default_factory=dict, description="references to secrets, by variable; the service file asks for them"
     )
     pace: Pace | None = Field(default=None, description="cuts waits short, for laboratories")
+    preflight: Preflight = Field(default=Preflight(), description="what must hold before a release for it begins")
+    gates: list[Gate] = Field(
+        default_factory=list, description="gates of this environment for every service, besides the service's own"
+    )
+    lease_s: PositiveDuration = Field(
+        default=60.0,
+        alias="lease",
+        ge=5,
+        description="a run that is not heard of for this long has lost its right to change things here",
+    )
+    when_busy: Literal["queue", "supersede", "refuse"] = Field(
+        default="queue",
+        description="what a release does while another run works here: waits its turn, cancels the other (which turns "
+        "itself back), or ends at once",
+    )
+    queue_at_most_s: Duration = Field(
+        default=3600.0, alias="queue_at_most", description="longest wait for the others; then the release ends"
+    )
+    after_crash: Literal["roll-back", "resume", "report"] = Field(
+        default="roll-back",
+        description="what 'reconcile' does with a release whose run has died: rolls it back, starts it once more, or "
+        "tells people and changes nothing",
+    )
+    approval: bool = Field(
+        default=False, description="every release is asked about before it starts here, whatever its service file says"
+    )
+
+    @model_validator(mode="after")
+    def _gates_differ(self) -> Self:
+        refuse("Environment", name_problems(placed("gates", self.gates)))
+        return self
 
 
 class EstateService(StrictModel):
@@ -52,6 +87,14 @@ class EstateService(StrictModel):
     test_secrets: dict[Variable, SecretRef] = Field(
         default_factory=dict, description="references to secrets, by variable; for the test steps"
     )
+
+
+class NotificationChannel(DriverSpec):
+    """One way to tell people; a channel that fails never fails the work, and is seen in the run's summary."""
+
+    name: Name = Field(description="what it is called in logs and summaries")
+    events: list[Occasion] = Field(default=list(Occasion), min_length=1, description="what it is told about")
+    only: list[Name] = Field(default_factory=list, description="environments that it is told about; every one if empty")
 
 
 class Estate(StrictModel):
@@ -69,11 +112,37 @@ class Estate(StrictModel):
     keep_releases: int = Field(default=10, ge=2, description="artefacts kept a service (REL-12)")
     environments: dict[Name, Environment] = Field(min_length=1, description="by name")
     services: dict[Name, EstateService] = Field(min_length=1, description="by name, as their service files have it")
+    notifications: list[NotificationChannel] = Field(
+        default_factory=list, description="who is told when a release ends, waits for approval or is reconciled"
+    )
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        refuse("Estate", order_problems({name: each.promotes_from for name, each in self.environments.items()}))
+    def _fits(self) -> Self:
+        order = order_problems({name: each.promotes_from for name, each in self.environments.items()})
+        channels = [(each.name, each.only) for each in self.notifications]
+        refuse("Estate", [*order, *channel_problems(channels, self.environments)])
         return self
+
+
+def channel_problems(channels: Sequence[tuple[str, Sequence[str]]], environments: Collection[str]) -> list[Problem]:
+    """Return the channels that have the name of another one, or that name an unknown environment.
+
+    Args:
+        channels: the name of each, and the environments that it is told about.
+        environments: those that there are.
+    """
+    found = []
+    times = Counter(name for name, _ in channels)
+    for number, (name, only) in enumerate(channels):
+        if name and times[name] > 1:
+            place = ("notifications", number, "name")
+            found.append(Problem(place, f"the name {name!r} {times[name]} times", "another name for each channel"))
+        for position, each in enumerate(only):
+            if each not in environments:
+                unknown = f"the unknown environment {each!r}{near(each, environments)}"
+                expected = f"one of: {', '.join(sorted(environments))}"
+                found.append(Problem(("notifications", number, "only", position), unknown, expected))
+    return found
 
 
 def order_problems(before: Mapping[str, str | None]) -> list[Problem]:

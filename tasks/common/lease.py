@@ -1,7 +1,7 @@
 """A lease: for a time one run alone may change one service in one environment (REL-4).
 
-A lease is not enough by itself: its holder may be paused, and wake up when somebody else has it. So each acquisition has
-a token that only ever rises, and what is changed refuses every token older than the newest it has seen (fencing).
+A lease is not enough by itself: its holder may be paused, and wake up when somebody else has it. So each acquisition
+has a token that only ever rises, and what is changed refuses every token older than the newest it has seen (fencing).
 
 *Source:* the fencing token of M. Kleppmann, "How to do distributed locking" (2016); leases of Gray and Cheriton (1989).
 """
@@ -38,7 +38,14 @@ class Lease:
 
 @dataclass(frozen=True)
 class Waiting:
-    """No lease yet: who has it, for how long at least, and how many wait that came before."""
+    """No lease yet.
+
+    Args:
+        scope: what is waited for.
+        held_by: who has it; where it is free and others came before, the first of those.
+        left_s: seconds until it expires if it is not renewed; 0 where it is free.
+        ahead: how many wait who came before.
+    """
 
     scope: str
     held_by: str

@@ -11,13 +11,21 @@ from pydantic import BaseModel
 
 from tasks.common.document import Document, Mistake, read
 from tasks.common.errors import Refused
-from tasks.common.estate import Environment, Estate, order_problems
+from tasks.common.estate import Environment, Estate, NotificationChannel, channel_problems, order_problems
+from tasks.common.gates import Gate, name_problems
 from tasks.common.mistakes import M, mistakes, problem_mistakes, show, validate
 from tasks.common.model import Check, DriverSpec, Metric, Place, Problem, near
 from tasks.common.service import (
     CHECK_PLACES,
+    AcceptedFinding,
+    Approval,
+    BlueGreen,
+    Canary,
+    Rolling,
     Scan,
     ServiceFile,
+    accepted_problems,
+    approval_problems,
     check_problems,
     scan_problems,
     stage_problems,
@@ -30,6 +38,11 @@ SettingsModels = Callable[[str, str], type[BaseModel] | None]
 
 _MOST_LISTED = 200
 _NONE_KNOWN: Mapping[str, Collection[str]] = MappingProxyType({})
+_STRATEGIES: dict[object, type[BlueGreen | Canary | Rolling]] = {
+    "blue-green": BlueGreen,
+    "canary": Canary,
+    "rolling": Rolling,
+}
 _SUPPLIED = {"source": "repository"}
 """Settings that are not in a driver's own part of the file: a source's repository stands with each service."""
 
@@ -70,6 +83,7 @@ def load_estate(
     if not document.broken:
         if file is None:
             found += problem_mistakes(order_problems(_predecessors(document)), document)
+            found += problem_mistakes(_channel_problems(document), document)
         for place in _driver_places(document):
             found += _driver_mistakes(document, place, settings_models, known)
     return _sound(file, found, origin, "docs/reference/estate-file.md")
@@ -116,8 +130,21 @@ def _service_problems(document: Document) -> Iterator[Problem]:
         if document.at(("promotion", "strategy")) == strategy:
             problems = judge(_weights(document, ("promotion", key)))
             yield from (replace(each, place=("promotion", *each.place)) for each in problems)
+    model = _STRATEGIES.get(str(document.at(("promotion", "strategy"))))
+    promotion = _piece(document, ("promotion",), model) if model is not None else None
+    approval = _piece(document, ("approval",), Approval)
+    if promotion is not None and approval is not None:
+        yield from approval_problems(approval, promotion)
     scans = [(place, _piece(document, place, Scan)) for place in _matches(document.data, ("scan", "*"))]
     yield from scan_problems([(place, scan) for place, scan in scans if scan is not None])
+    gates = [(place, _piece(document, place, Gate)) for place in _matches(document.data, ("gates", "*"))]
+    yield from name_problems([(place, gate) for place, gate in gates if gate is not None])
+    accepted = [
+        (place, _piece(document, place, AcceptedFinding))
+        for place in _matches(document.data, ("accepted_findings", "*"))
+    ]
+    tools = {str(document.at((*place, "tool"))) for place, _ in scans}
+    yield from accepted_problems(tools, [(place, each) for place, each in accepted if each is not None])
 
 
 def _weights(document: Document, place: Place) -> list[float]:
@@ -150,8 +177,20 @@ def _predecessors(document: Document) -> dict[str, str | None]:
     return before
 
 
+def _channel_problems(document: Document) -> list[Problem]:
+    channels = []
+    for place in _matches(document.data, ("notifications", "*")):
+        name, only = document.at((*place, "name")), document.at((*place, "only"))
+        names = [each if isinstance(each, str) else "" for each in only] if isinstance(only, list) else []
+        channels.append((name if isinstance(name, str) else "", names))
+    environments = document.at(("environments",))
+    known = [name for name in environments if isinstance(name, str)] if isinstance(environments, dict) else []
+    return channel_problems(channels, known) if known else []
+
+
 def _driver_places(document: Document) -> Iterator[Place]:
-    """Find every place that names a driver; the last key of each is the driver's port."""
+    """Find every place that names a driver; the last key of each is the driver's port, or it is a channel's number."""
+    yield from _matches(document.data, ("notifications", "*"))
     for name in _driver_fields(Estate):
         yield (name,)
     for place in _matches(document.data, ("environments", "*")):
@@ -165,7 +204,8 @@ def _driver_fields(model: type[BaseModel]) -> list[str]:
 def _driver_mistakes(
     document: Document, place: Place, settings_models: SettingsModels, known: Mapping[str, Collection[str]]
 ) -> list[Mistake]:
-    data, port = document.at(place), str(place[-1])
+    data, channel = document.at(place), isinstance(place[-1], int)
+    port, spec = ("notifier", NotificationChannel) if channel else (str(place[-1]), DriverSpec)
     if not isinstance(data, dict) or not isinstance(data.get("driver"), str):
         return []  # not there, or found wrong already
     model = settings_models(port, data["driver"])
@@ -174,7 +214,7 @@ def _driver_mistakes(
         expected = f"one of: {', '.join(names)}" if names else f"a driver of the port {port}"
         found = show(data["driver"]) + near(data["driver"], names)
         return problem_mistakes([Problem(("driver",), found, expected)], document, place)
-    settings = {name: value for name, value in data.items() if name != "driver"}
+    settings = {name: value for name, value in data.items() if name not in spec.model_fields}
     supplied = _SUPPLIED.get(port)
     if supplied is not None and supplied in settings:
         problem = Problem((supplied,), "a key that does not belong here", f"it under services.NAME.{supplied}")

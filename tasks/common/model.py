@@ -80,6 +80,16 @@ class Target:
         return f"{self.service} in {self.environment} of {self.estate}"
 
 
+@dataclass(frozen=True)
+class Drift:
+    """Something is not as the records have left it: where, what was found, what was expected, what to do."""
+
+    where: Target
+    found: str
+    expected: str
+    next_action: str
+
+
 def _program(command: list[str]) -> list[str]:
     if not command[0].strip():
         raise Expected("the program's name as the first item", command[0])
@@ -215,10 +225,15 @@ class Check(StrictModel):
         relative = self.at_most_times_stable or self.at_least_times_stable
         if relative is not None:
             return relative
-        return _quantity(self.at_most if self.at_most is not None else self.at_least, unit)
+        return quantity(self.at_most if self.at_most is not None else self.at_least, unit)
 
 
-def _quantity(value: str | float | None, unit: Unit) -> float:
+def quantity(value: str | float | None, unit: Unit) -> float:
+    """Return a bound as a number in the unit that it must be written in.
+
+    Raises:
+        Expected: it is not written in that unit.
+    """
     match unit:
         case Unit.PERCENT:
             return parse_percent(value)
@@ -227,6 +242,13 @@ def _quantity(value: str | float | None, unit: Unit) -> float:
         case Unit.COUNT if isinstance(value, int | float):
             return float(value)
     raise Expected("a plain number, as the metric counts", value)
+
+
+def show_quantity(value: float, unit: Unit) -> str:
+    """Return a figure with its unit, exact enough that a broken bound looks broken."""
+    if unit is Unit.SECONDS:
+        return f"{value:.6g} s" if abs(value) >= 1 or value == 0 else f"{value * 1000:.6g} ms"
+    return f"{value:.6g} %" if unit is Unit.PERCENT else f"{value:.12g}"
 
 
 class DriverSpec(BaseModel):

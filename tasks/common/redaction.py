@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import threading
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus, unquote
 
@@ -48,6 +49,8 @@ _SHORTEST_INNER = 8
 _ROUNDS = 4
 # Shorter than any value that is replaced, so that it cannot hold one.
 _NOTHING_LEFT = "***"
+# Secrets are resolved side by side; without it one of two values that are added at once would be forgotten.
+_ADDING = threading.Lock()
 
 
 class Redactor:
@@ -68,7 +71,8 @@ class Redactor:
         """From now on the value is replaced, and each of its lines, and the password inside an address."""
         parts = {part.strip() for part in (value, *value.splitlines(), *_passwords(value))}
         forms = {form for part in parts if len(part) >= _SHORTEST for form in _forms(part)}
-        self._forms = tuple(sorted({*self._forms, *forms} - {MASK}))
+        with _ADDING:
+            self._forms = tuple(sorted({*self._forms, *forms} - {MASK}))
 
     def redact(self, text: str) -> str:
         """Return the text with every secret replaced by a mask. *Idempotent:* yes; a redacted text stays as it is."""

@@ -1,10 +1,11 @@
 """The service file, slipway.yaml in the application's repository: how to build, test, scan, run and promote it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from tasks.common.gates import Gate, name_problems, placed
 from tasks.common.model import (
     Argv,
     Check,
@@ -19,10 +20,12 @@ from tasks.common.model import (
     near,
     refuse,
 )
-from tasks.common.units import Duration, Expected, Name, Percent, PositiveDuration, Variable, write_percent
+from tasks.common.units import Day, Duration, Expected, Name, Percent, PositiveDuration, Variable, write_percent
 
 Severity = Literal["critical", "high", "medium", "low"]
+ReportFormat = Literal["sarif", "detect-secrets", "pip-audit", "npm-audit"]
 ExitCode = Annotated[int, Field(ge=0, le=255)]
+_AUDITS: tuple[ReportFormat, ...] = ("pip-audit", "npm-audit")
 
 
 class Build(StrictModel):
@@ -56,21 +59,48 @@ class Test(StrictModel):
 
 
 class Scan(StrictModel):
-    """One security scanner that writes SARIF or a known JSON format."""
+    """One security scanner that writes SARIF or a known JSON format (SCN-1, SCN-2)."""
 
     tool: Name = Field(description="the scanner's name, in reports")
     command: Argv = Field(description="program and arguments; '{output}' is replaced by the report's path")
-    format: Literal["sarif", "detect-secrets"] = Field(default="sarif", description="format of its report")
+    format: ReportFormat = Field(default="sarif", description="format of its report")
+    over: Literal["tree", "history"] = Field(
+        default="tree",
+        description="folder that it runs in: the commit's files, or a clone with the commit and all its ancestors",
+    )
     report: Literal["file", "stdout"] = Field(default="file", description="where the tool writes its report")
     findings_exit: list[ExitCode] = Field(
         default=[0, 1], min_length=1, description="exit codes that mean 'ran to the end'"
     )
-    fail_on: list[Severity] = Field(
-        default=["critical", "high"], description="findings of these severities stop the release"
+    fail_on: list[Severity] | None = Field(
+        default=None,
+        description="findings of these severities stop the release; without it critical and high ones, "
+        "and in dependencies (pip-audit, npm-audit) medium ones, too",
     )
     timeout_s: PositiveDuration = Field(
         default=300.0, alias="timeout", description="a scanner that takes longer has not passed"
     )
+
+    @property
+    def stopping(self) -> tuple[Severity, ...]:
+        """Return the severities that stop a release, the format's own where the file names none."""
+        if self.fail_on is not None:
+            return tuple(self.fail_on)
+        return ("critical", "high", "medium") if self.format in _AUDITS else ("critical", "high")
+
+
+class AcceptedFinding(StrictModel):
+    """A finding that stops no release until a day: somebody has judged it, and says why (SCN-2)."""
+
+    tool: Name = Field(description="the scanner that finds it, as 'scan' names it")
+    rule: str = Field(min_length=1, description="the finding's rule, exactly as the report shows it")
+    path: str | None = Field(
+        default=None,
+        min_length=1,
+        description="the finding's file or package, exactly as the report shows it; without it anywhere",
+    )
+    reason: str = Field(min_length=10, description="why it may stay, for whoever reads the report")
+    until: Day = Field(description="last day on which it is accepted; from the next day on it counts again (UTC)")
 
 
 class Run(StrictModel):
@@ -184,6 +214,20 @@ class Validation(StrictModel):
     critical_features: list[HttpCheck] = Field(min_length=1, description="each must work through the load balancer")
 
 
+class Approval(StrictModel):
+    """Where a person must say yes before the release goes on. The run is suspended meanwhile; no process waits."""
+
+    before: list[Literal["start"] | Percent] = Field(
+        default=["start"],
+        min_length=1,
+        description="'start': before anything is placed where it must serve in the end; or shares of the traffic that "
+        "the candidate gets with a yes only, as the promotion has them",
+    )
+    expires_s: PositiveDuration = Field(
+        default=86400.0, alias="expires", description="no answer for this long is a no: what is out is rolled back"
+    )
+
+
 class ServiceFile(StrictModel):
     """Everything that Slipway needs to know about one service."""
 
@@ -192,6 +236,9 @@ class ServiceFile(StrictModel):
     build: Build = Field(default=Build(), description="makes the artefact; without it the artefact is the whole tree")
     test: Test = Field(description="must pass before anything is deployed")
     scan: list[Scan] = Field(min_length=1, description="security scanners; all must pass")
+    accepted_findings: list[AcceptedFinding] = Field(
+        default_factory=list, description="findings that stop no release, each with a reason and a last day"
+    )
     run: Run = Field(description="how one instance is run")
     smoke: list[HttpCheck] = Field(
         min_length=1, description="requests sent to every new release before it gets traffic"
@@ -202,7 +249,11 @@ class ServiceFile(StrictModel):
     metrics: dict[str, Metric] = Field(description="the figures that checks refer to, by name")
     analysis: Analysis = Field(default=Analysis(), description="how the checks are evaluated")
     promotion: Promotion = Field(description="how production gets a new release; the key 'strategy' says which way")
+    approval: Approval | None = Field(default=None, description="asks a person; without it nobody is asked")
     validation: Validation = Field(description="what must hold once production runs the new release")
+    gates: list[Gate] = Field(
+        default_factory=list, description="must be open before a release starts where it must serve in the end (REL-11)"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -238,7 +289,33 @@ CHECK_PLACES: tuple[Place, ...] = (
 def problems(file: ServiceFile) -> list[Problem]:
     """Return what is wrong between the parts of a service file: checks against metrics, scanners against reports."""
     scans = [((("scan", n)), scan) for n, scan in enumerate(file.scan)]
-    return check_problems(file.metrics, file.placed_checks()) + scan_problems(scans)
+    found = check_problems(file.metrics, file.placed_checks()) + scan_problems(scans)
+    found += name_problems(placed("gates", file.gates))
+    accepted = [(("accepted_findings", n), each) for n, each in enumerate(file.accepted_findings)]
+    found += accepted_problems({scan.tool for scan in file.scan}, accepted)
+    return found + (approval_problems(file.approval, file.promotion) if file.approval is not None else [])
+
+
+def shares(promotion: Promotion) -> list[float]:
+    """Return the shares of the traffic, in per cent, that an approval can be asked for by name."""
+    match promotion:
+        case BlueGreen():
+            return [*(step.weight for step in promotion.steps if promotion.shift == "gradual"), 100.0]
+        case Canary():
+            return [stage.weight for stage in promotion.stages]
+        case _:
+            return []
+
+
+def approval_problems(approval: Approval, promotion: Promotion) -> list[Problem]:
+    """Return the shares that an approval is asked for and that the promotion never gives."""
+    known = shares(promotion)
+    expected = f"start{''.join(f', {write_percent(share)}' for share in known)}"
+    return [
+        Problem(("approval", "before", n), write_percent(share), f"one of: {expected}")
+        for n, share in enumerate(approval.before)
+        if share != "start" and share not in known
+    ]
 
 
 def check_problems(metrics: Mapping[str, Metric | None], checks: Iterable[tuple[Place, Check]]) -> list[Problem]:
@@ -304,3 +381,17 @@ def scan_problems(scans: Iterable[tuple[Place, Scan]]) -> list[Problem]:
         for place, scan in scans
         if scan.report == "file" and not any("{output}" in part for part in scan.command)
     ]
+
+
+def accepted_problems(tools: Collection[str], accepted: Iterable[tuple[Place, AcceptedFinding]]) -> list[Problem]:
+    """Return the accepted findings of tools that are not run, and those that are accepted twice."""
+    found, seen = [], set()
+    for place, each in accepted:
+        if each.tool not in tools:
+            unknown = f"the unknown scanner {each.tool!r}{near(each.tool, tools)}"
+            found.append(Problem((*place, "tool"), unknown, f"one of: {', '.join(sorted(tools)) or 'none'}"))
+        key = (each.tool, each.rule, each.path)
+        if key in seen:
+            found.append(Problem((*place, "rule"), f"{each.rule!r} a second time", "each finding once"))
+        seen.add(key)
+    return found

@@ -1,6 +1,7 @@
 """Quantities as people write them: durations, percentages, sizes. A number without its unit is refused."""
 
 import re
+from datetime import date
 from decimal import Decimal
 from typing import Annotated
 
@@ -13,12 +14,14 @@ _PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?%")
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(KiB|MiB|GiB|TiB)")
 _BYTES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _LARGEST = 1024 * 2**40
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 # Patterns of the JSON Schemas: the same language as the parsers, as far as a pattern can say it.
 DURATION_PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$"
 POSITIVE_DURATION_PATTERN = r"^(?=.*[1-9])([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$"
 PERCENT_PATTERN = r"^(0*100(\.0+)?|0*[0-9]{1,2}(\.[0-9]+)?) ?%$"
 SIZE_PATTERN = r"^(?=.*[1-9])[0-9]+(\.[0-9]+)? ?(KiB|MiB|GiB|TiB)$"
+DATE_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 NAME_PATTERN = r"^[a-z][a-z0-9-]{0,38}[a-z0-9]$"
 VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 PATH_PATTERN = r"^/"
@@ -26,6 +29,7 @@ ADDRESS_PATTERN = r"^https?://"
 
 DURATION_WORDS = "a duration with its unit, such as 30s, 5m or 1h, up to 366d"
 POSITIVE_DURATION_WORDS = "a duration above zero with its unit, such as 30s, 5m or 1h, up to 366d"
+DATE_WORDS = "a day of the calendar, such as 2027-03-31"
 PERCENT_WORDS = "a percentage from 0% to 100%, such as 0.1%"
 SIZE_WORDS = "a size above zero with its unit, such as 512MiB or 2GiB, up to 1024TiB"
 
@@ -34,6 +38,7 @@ PATTERN_WORDS = {
     POSITIVE_DURATION_PATTERN: POSITIVE_DURATION_WORDS,
     PERCENT_PATTERN: PERCENT_WORDS,
     SIZE_PATTERN: SIZE_WORDS,
+    DATE_PATTERN: DATE_WORDS,
     NAME_PATTERN: "a name: 2 to 40 lower-case letters, digits and dashes, a letter first and no dash last",
     VARIABLE_PATTERN: "the name of an environment variable: letters, digits and underscores, no digit first",
     PATH_PATTERN: "a path that starts with /",
@@ -110,6 +115,20 @@ def parse_size(value: object) -> int:
     return int(size)
 
 
+def parse_date(value: object) -> date:
+    """Return the day in text like '2027-03-31'.
+
+    Raises:
+        Expected: it is no such text, or there is no such day.
+    """
+    try:
+        if isinstance(value, str) and _DATE.fullmatch(value):
+            return date.fromisoformat(value)
+    except ValueError:
+        pass
+    raise Expected(DATE_WORDS, value)
+
+
 def write_duration(seconds: float) -> str:
     """Return the text that parse_duration reads as these seconds, in the largest unit that fits: '10m', '90s'."""
     for unit in ("d", "h", "m", "s"):
@@ -172,6 +191,11 @@ Size = Annotated[
     BeforeValidator(parse_size),
     PlainSerializer(write_size, when_used="json"),
     WithJsonSchema({"type": "string", "pattern": SIZE_PATTERN, "examples": ["512MiB", "2GiB"]}),
+]
+Day = Annotated[
+    date,
+    BeforeValidator(parse_date),
+    WithJsonSchema({"type": "string", "pattern": DATE_PATTERN, "examples": ["2027-03-31"]}),
 ]
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Variable = Annotated[str, Field(pattern=VARIABLE_PATTERN)]

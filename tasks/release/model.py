@@ -45,6 +45,8 @@ class Outcome(StrEnum):
     """Production was touched, and the former release serves again."""
     UNSAFE = "unsafe"
     """The state of production is not known to be good: a person must look."""
+    INTERRUPTED = "interrupted"
+    """Its run ended without a word; another run has carried on from what it left."""
 
 
 class Kind(StrEnum):

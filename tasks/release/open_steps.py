@@ -3,7 +3,7 @@
 Apart from `steps` only because of its size; the same layer.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,8 +11,10 @@ from uuid import UUID, uuid4
 
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
+from prefect.exceptions import Pause
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
+from prefect.utilities.urls import url_for
 
 from blocks.estate import OpenEstate, Site, open_estate
 from blocks.job import SERVICE_FILE, Job, kept_release
@@ -21,8 +23,10 @@ from tasks.common.errors import Refused, Retryable, SlipwayError
 from tasks.common.load import load_service
 from tasks.common.service import ServiceFile
 from tasks.common.steps import only_shown
-from tasks.release.model import Artifact, Commit, Kind, Outcome, ReleaseRecord
-from tasks.release.outcome import outcome_of
+from tasks.notify.messages import ended
+from tasks.notify.steps import tell
+from tasks.release.model import Artifact, Commit, Evidence, Kind, Outcome, ReleaseRecord
+from tasks.release.outcome import built, outcome_of
 from tasks.release.report import summary
 from tasks.release.request import ReleaseRequest, RollbackRequest
 
@@ -30,13 +34,18 @@ from tasks.release.request import ReleaseRequest, RollbackRequest
 def open_release(request: ReleaseRequest) -> Job:
     """The commit is found, its service file read, and the release is on record.
 
+    A run that comes back from a suspension is about the commit that it began with, wherever its branch is by now.
+
     Raises:
-        Refused: the estate, the service, the environment or the commit is unknown, or a file has mistakes.
+        Refused: the estate, the service, the environment or the commit is unknown, a file has mistakes, or the run was
+            ended while it was suspended.
     """
     estate = open_estate(request.estate)
     estate.site(request.service, request.environment)
+    estate.ledger.prepare()
+    begun = _begun(estate)
     source = estate.source(request.service)
-    commit = source.resolve(request.commit)
+    commit = source.resolve(begun.commit if begun is not None else request.commit)
     text = source.read_file(commit, SERVICE_FILE)
     service = load_service(text, f"{SERVICE_FILE} of {commit.short}")
     if service.service != request.service:
@@ -47,7 +56,53 @@ def open_release(request: ReleaseRequest) -> Job:
         )
     record = _record(request, Kind.RELEASE, commit, service.promotion.strategy)
     _name_run(f"{request.service} {commit.short} to {request.environment}")
+    if begun is not None:
+        return reopen(estate, begun)
     return _open(estate, service, record, commit, text)
+
+
+def reopen(estate: OpenEstate, record: ReleaseRecord) -> Job:
+    """Return the job of a run that is on record already, with everything that it has recorded so far.
+
+    Raises:
+        Refused: the record does not say what it was about: it broke off before its service file was kept.
+    """
+    past = estate.ledger.evidence(record.id)
+    commit = Commit(record.commit, record.subject, "", record.started_at)
+    return Job(estate, _service(estate, record, past), record, commit, built(past, record.digest), past)
+
+
+def _service(estate: OpenEstate, record: ReleaseRecord, past: Sequence[Evidence]) -> ServiceFile:
+    if record.kind is Kind.ROLLBACK:
+        return kept_release(estate, record.service, record.release)[0]
+    for item in past:
+        if (item.kind, item.name) == ("service-file", SERVICE_FILE):
+            return load_service(str(item.facts["text"]), f"{SERVICE_FILE} of {record.commit[:7]}")
+    raise Refused(
+        "its record has no service file",
+        on=f"run {record.id[:8]} of {record.service} {record.commit[:7]}",
+        next_action="nothing was changed by it; release the commit again",
+    )
+
+
+def _begun(estate: OpenEstate) -> ReleaseRecord | None:
+    """Return this run's record if it has one: it was suspended, and is resumed.
+
+    Raises:
+        Refused: somebody has ended it meanwhile.
+    """
+    run_id = flow_run.get_id()
+    if run_id is None or not estate.ledger.evidence(run_id):
+        return None
+    record = estate.ledger.record(run_id)
+    if record.outcome is not Outcome.RUNNING:
+        raise Refused(
+            f"this run was ended while it was suspended: {record.outcome}",
+            on=f"{record.service} {record.commit[:7]} to {record.environment}",
+            state=(record.error or "see its record").splitlines()[0],
+            next_action="'slipway status' shows what serves; release again if it is still wanted",
+        )
+    return record
 
 
 def open_rollback(request: RollbackRequest) -> Job:
@@ -133,17 +188,27 @@ def _open(estate: OpenEstate, service: ServiceFile, record: ReleaseRecord, commi
 def recorded(job: Job) -> Iterator[None]:
     """The run's outcome is in the ledger and its summary in the Prefect UI, however the block ends (REL-13).
 
+    A run that is suspended has not ended: its leases are kept for it, and its record stays open.
+
     Raises:
         Retryable: the block ended well, and the ledger did not take that.
     """
     here = job.environment
     try:
         yield
+    except Pause:
+        try:
+            job.suspend()
+        except SlipwayError as refusal:
+            get_run_logger().warning("others may go before this run until it is resumed: %s", refusal.what)
+        raise
     except BaseException as error:
         outcome = outcome_of(error, moved=here in job.moved, turned_back=here in job.turned_back)
-        _close(job, outcome, str(error) or type(error).__name__)
+        end_as(job, outcome, str(error) or type(error).__name__)
+        job.close()
         raise
-    problem = _close(job, Outcome.SUCCEEDED, None)
+    problem = end_as(job, Outcome.SUCCEEDED, None)
+    job.close()
     if problem is not None:
         raise Retryable(
             f"{job.release[:7]} serves {here}, but the ledger did not take that: {problem.what}",
@@ -153,14 +218,22 @@ def recorded(job: Job) -> Iterator[None]:
         )
 
 
-def _close(job: Job, outcome: Outcome, error: str | None) -> SlipwayError | None:
-    """Put the end on record and show it; return what the ledger said if it did not take everything."""
+def end_as(job: Job, outcome: Outcome, error: str | None) -> SlipwayError | None:
+    """The end is on record and shown; returns what the ledger said if it did not take everything.
+
+    A run that another one has ended meanwhile is left as it is. *Idempotent:* yes.
+    """
     log, problem = get_run_logger(), None
     message = job.redact(error) if error else None
     digest = job.artifact.digest if job.artifact else None
     try:
         job.journal.require_kept()
+        found = job.estate.ledger.record(job.record.id)
+        if found.outcome is not Outcome.RUNNING:
+            log.warning("another run has put the end on record already: %s", found.outcome)
+            return None
         job.estate.ledger.end(job.record.id, outcome, datetime.now(UTC), message, digest)
+        _tell_the_end(job, job.estate.ledger.record(job.record.id))
         record, evidence = job.estate.ledger.record(job.record.id), job.estate.ledger.evidence(job.record.id)
     except SlipwayError as refusal:
         problem = refusal
@@ -168,12 +241,19 @@ def _close(job: Job, outcome: Outcome, error: str | None) -> SlipwayError | None
         left = save_unsent(job.journal, job.estate.workspace)
         log.error("the ledger did not take everything; the rest is in %s: %s", left, problem)
         record, evidence = replace(job.record, outcome=outcome, error=message, digest=digest), job.journal.unsent
+        _tell_the_end(job, record)
     with only_shown():
         create_markdown_artifact(
             key=f"{record.kind}-{record.service}-{record.environment}",
             markdown=summary(record, evidence),
             description=f"{record.service} {record.commit[:7]} to {record.environment}: {record.outcome}",
         )
-    job.close()
     log.info("%s of %s to %s: %s", record.kind, record.commit[:7], record.environment, outcome)
     return problem
+
+
+def _tell_the_end(job: Job, record: ReleaseRecord) -> None:
+    """People know how it ended; a run that another one carries on has no end to tell of."""
+    if record.outcome is not Outcome.INTERRUPTED:
+        link = url_for("flow-run", obj_id=record.id) or ""
+        tell(job.estate.notifiers, ended(record, record.ended_at or datetime.now(UTC), link), job.journal)

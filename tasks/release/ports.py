@@ -1,11 +1,12 @@
 """What a release needs from the outside: sources, a builder, an artefact store, the ledger, HTTP requests."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from tasks.common.lease import Leases
 from tasks.common.model import HttpCheck
 from tasks.common.service import Build
 from tasks.release.model import Artifact, Commit, Evidence, Outcome, ReleaseRecord
@@ -27,6 +28,17 @@ class Source(Protocol):
 
     def check_out(self, commit: Commit, into: Path) -> None:
         """`into` holds the commit's tree and nothing else (no .git). *Idempotent:* yes; what was there is replaced."""
+        ...
+
+    def history(self, commit: Commit, into: Path) -> None:
+        """`into` is a git repository with the commit checked out, whose only branch is the commit with its ancestors.
+
+        It has nothing newer, no other branch or tag, no remote and no hook. *Idempotent:* yes; what was there is
+        replaced.
+
+        Raises:
+            Refused: the commit is unknown, or the source does not have all of its ancestors.
+        """
         ...
 
     def read_file(self, commit: Commit, path: str) -> str:
@@ -88,7 +100,12 @@ class ArtifactStore(Protocol):
 
 
 class Ledger(Protocol):
-    """Append-only evidence of what was done."""
+    """Append-only evidence of what was done, and who may do something now."""
+
+    @property
+    def leases(self) -> Leases:
+        """Return the leases that are kept beside the evidence."""
+        ...
 
     def prepare(self) -> None:
         """The ledger's tables exist and are of this version. *Idempotent:* yes; safe to call from several processes."""
@@ -128,6 +145,21 @@ class Ledger(Protocol):
 
     def succeeded(self, service: str, environment: str, limit: int) -> tuple[ReleaseRecord, ...]:
         """Return the latest successful records with different releases, newest first: what can be rolled back to."""
+        ...
+
+    def figure(self, sql: str, parameters: Mapping[str, str]) -> float | None:
+        """Return the number that one SELECT returns; None where there is none (no row, null, NaN, infinite).
+
+        Nothing can be changed by it.
+
+        Args:
+            sql: one SELECT; `%(service)s` is a parameter, `%%` a per cent sign.
+            parameters: bound by name, never spliced into the text.
+
+        Raises:
+            Retryable: the ledger does not answer, or not within 10 s.
+            Refused: it is no single SELECT, would change something, or returns anything but one number.
+        """
         ...
 
 

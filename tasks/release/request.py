@@ -33,3 +33,13 @@ class RollbackRequest(_Request):
         description="the release to return to, as 'slipway releases list' shows it; empty: the one before the present",
     )
     reason: str = Field(default="", description="why, for the record")
+
+
+class ReconcileRequest(BaseModel):
+    """Bring what has no live holder to an end, and report what is not as it was left."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    estate: str = Field(
+        default="", description="path of the estate file; empty: the one that the worker was started with"
+    )

@@ -1,16 +1,12 @@
 """The @task functions of a release: thin, and the only module here that imports Prefect."""
 
 import json
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 from prefect import task
 from prefect.logging import get_run_logger
 
 from blocks import shell
-from blocks.estate import Site
 from blocks.job import Job
 from tasks.common.errors import Refused, SlipwayError, Unsafe
 from tasks.common.model import Command, HttpCheck
@@ -27,72 +23,21 @@ def log_lines() -> OnLine:
     return get_run_logger().info
 
 
-@task(name="preflight", task_run_name="preflight", **ONCE)
-def preflight(job: Job) -> None:
-    """Everything that the release will need answers, and nothing was changed. *Idempotent:* yes.
-
-    Raises:
-        Refused: lists everything that is wrong, at once (REL-3).
-    """
-    checks = _preflight_checks(job)
-    with job.journal.timed("preflight", "preflight", checks=[name for name, _ in checks]):
-        with ThreadPoolExecutor(max_workers=len(checks)) as pool:
-            problems = [found for found in pool.map(_problem, checks) if found]
-        if problems:
-            raise Refused(
-                f"preflight found {len(problems)} problems",
-                on=f"{job.service.service} to {job.environment}",
-                next_action="mend all of them, then run this again; 'slipway doctor' looks at the same things",
-                facts={name: error.what + f" ({error.next_action})" for name, error in problems},
-            )
-
-
-def _preflight_checks(job: Job) -> list[tuple[str, Callable[[], object]]]:
-    checks: list[tuple[str, Callable[[], object]]] = [("artefact store answers", job.estate.store.digests)]
-    for environment in job.path:
-        site = job.site(environment)
-        checks += [
-            (f"{site}: runtime answers", site.runtime.observe),
-            (f"{site}: router answers, and stable is healthy", partial(_stable_is_healthy, site)),
-            (f"{site}: metrics answer", site.metrics.check),
-            (f"{site}: secrets are there", partial(_secrets_resolve, job, site)),
-        ]
-    return checks
-
-
-def _problem(check: tuple[str, Callable[[], object]]) -> tuple[str, SlipwayError] | None:
-    name, ask = check
-    try:
-        ask()
-    except SlipwayError as error:
-        return name, error
-    return None
-
-
-def _stable_is_healthy(site: Site) -> None:
-    routing = site.router.observe()
-    serving = [slot for slot, weight in routing.weights.items() if weight > 0]
-    if serving and not any(member.up and member.slot in serving for member in routing.members):
-        raise Refused(
-            "nothing that has traffic is up",
-            on=str(site.target),
-            next_action="this is an outage: 'slipway rollback' to a kept release, or mend the instances first",
-        )
-
-
-def _secrets_resolve(job: Job, site: Site) -> None:
-    workload = site.workload(job.service, job.release, Artifact("", 0, 0))
-    for reference in workload.secrets.values():
-        job.estate.context.secrets.resolve(reference)
-
-
 @task(name="check out", task_run_name="check out {job.commit.short}", **TRANSIENT)
 def check_out(job: Job) -> Path:
     """The commit's tree is in the run's folder; returns its path. *Idempotent:* yes."""
     with job.journal.timed("check-out", job.commit.short, commit=job.commit.sha, subject=job.commit.subject):
-        tree = job.folder / "tree"
-        job.source.check_out(job.commit, tree)
-    return tree
+        job.source.check_out(job.commit, job.tree)
+    return job.tree
+
+
+@task(name="fetch history", task_run_name="history of {job.commit.short}", **TRANSIENT)
+def fetch_history(job: Job) -> Path:
+    """A repository with the commit and its ancestors is in the run's folder; returns its path. *Idempotent:* yes."""
+    with job.journal.timed("history", job.commit.short):
+        into = job.folder / "history"
+        job.source.history(job.commit, into)
+    return into
 
 
 @task(name="build", task_run_name="build {job.commit.short}", **ONCE)
@@ -218,6 +163,16 @@ def smoke(job: Job, where: str, base_url: str, checks: list[HttpCheck]) -> None:
 
 def _line(result: HttpResult) -> str:
     return f"{result.check.label}: {result.problem}"
+
+
+def finish(job: Job, phase: str) -> None:
+    """That the phase is over is on record: a run that is suspended after it does not go through it again.
+
+    Raises:
+        Retryable: the ledger did not take it.
+    """
+    job.journal.note("phase", phase)
+    job.journal.require_kept()
 
 
 @task(name="keep", task_run_name="keep the last {job.estate.file.keep_releases} releases", **ONCE)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from tasks.common.capacity import Capacity
 from tasks.rollout.model import Instance, Routing, Workload
 
 
@@ -19,13 +20,31 @@ class Endpoint:
 
 
 class Runtime(Protocol):
-    """Runs instances of one service in one environment. Instances survive the death of every Slipway process."""
+    """Runs instances of one service in one environment. Instances survive the death of every Slipway process.
+
+    Every method that changes something does so under a lease, and can raise, besides what is said there: LeaseLost,
+    where the holder of a newer lease has been here or the grant says that the lease is lost; Refused, where there is
+    no grant; Retryable, where another holder's change does not end. It has then changed nothing; or nothing more,
+    where the lease was lost between two of its changes.
+    """
 
     def observe(self) -> tuple[Instance, ...]:
         """Return every instance that exists, whatever its health, by slot and index.
 
         Raises:
             Retryable: the runtime does not answer.
+        """
+        ...
+
+    def claim(self) -> None:
+        """No holder of an older lease can change anything here any more.
+
+        *Idempotent:* yes.
+
+        Raises:
+            LeaseLost: the holder of a newer lease has been here.
+            Refused: nobody holds a lease.
+            Retryable: another holder's change is under way and does not end; who it is, is named.
         """
         ...
 
@@ -72,15 +91,41 @@ class Runtime(Protocol):
         """
         ...
 
+    def capacity(self) -> Capacity:
+        """Return what is free where the instances run. It may take a second.
+
+        Raises:
+            Refused: it cannot be measured there.
+        """
+        ...
+
 
 class Router(Protocol):
-    """Sends requests to the members of the two slots of one service in one environment."""
+    """Sends requests to the members of the two slots of one service in one environment.
+
+    Every method that changes something does so under a lease, and can raise, besides what is said there: LeaseLost,
+    where the holder of a newer lease has been here or the grant says that the lease is lost; Refused, where there is
+    no grant; Retryable, where another holder's change does not end. It has then changed nothing; or nothing more,
+    where the lease was lost between two of its changes.
+    """
 
     def observe(self) -> Routing:
         """Return what the router does now, read back from the router itself.
 
         Raises:
             Retryable: the router does not answer.
+        """
+        ...
+
+    def claim(self) -> None:
+        """No holder of an older lease can change anything here any more.
+
+        *Idempotent:* yes.
+
+        Raises:
+            LeaseLost: the holder of a newer lease has been here.
+            Refused: nobody holds a lease.
+            Retryable: another holder's change is under way and does not end; who it is, is named.
         """
         ...
 

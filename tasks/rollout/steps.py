@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,12 +11,14 @@ from uuid import UUID
 
 from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.exceptions import Pause
 from prefect.logging import get_run_logger
 
 from blocks.estate import Site
 from blocks.job import Job
 from blocks.journal import Journal
 from tasks.common.errors import UNCHANGED, Refused, Retryable, SlipwayError, Unsafe
+from tasks.common.lease import LeaseLost
 from tasks.common.service import Promotion
 from tasks.common.steps import ONCE, TRANSIENT, only_shown, patiently
 from tasks.common.units import show_duration, show_percent
@@ -35,9 +37,10 @@ from tasks.rollout.model import (
     Stop,
     Workload,
 )
-from tasks.rollout.plan import converge, describe, promoted, roles
+from tasks.rollout.plan import converge, describe, roles
 from tasks.rollout.ports import Endpoint
-from tasks.rollout.strategies import limits, proving_stage, remaining, stable_stage, stages
+from tasks.rollout.strategies import stable_stage
+from tasks.rollout.way import Way, find_way
 
 _SAME_STEP_AT_MOST = 3
 """A step that observation asks for again after it was applied so often is not going to help."""
@@ -58,6 +61,7 @@ class Rollout:
         kept: how to start a release that served before (a lost stable instance must be replaced).
         workspace: folder for fetched archives.
         previous: the release that was last recorded as stable here; only asked where observation has no answer.
+        soaked: names of the stages that this same run has watched to their end before it was suspended.
     """
 
     site: Site
@@ -67,29 +71,39 @@ class Rollout:
     kept: Kept
     workspace: Path
     previous: str | None = None
+    soaked: Collection[str] = ()
     roles: Roles = field(init=False)
     limits: Limits = field(init=False)
-    stages: tuple[Stage, ...] = field(init=False)
     way: tuple[Stage, ...] = field(init=False)
+    proving: Stage | None = field(init=False)
     progress_id: UUID | None = field(default=None, init=False)
     reached: Stage | None = field(default=None, init=False)
     moved: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         """Decide what is whose, and what is left to do."""
-        observed, settings = self.observe(), self.site.environment
-        self.roles = roles(observed, self.workload.release, self.previous)
-        self.limits = limits(self.promotion, settings.replicas, settings.floor)
-        first_release = self.roles.stable_release is None
-        self.stages = stages(self.promotion, settings.replicas, settings.pace, first_release=first_release)
-        if promoted(observed, self.workload.release, settings.replicas):
-            self.way = self.stages[-1:]
-        else:
-            self.way = remaining(self.stages, observed, self.roles)
+        found = self.find_way()
+        self.roles, self.limits, self.way, self.proving = found.roles, found.limits, found.left, found.proving
+
+    def find_way(self) -> Way:
+        """Return what is left to do, by what is observed at this moment."""
+        settings, release = self.site.environment, self.workload.release
+        return find_way(self.observe(), release, self.previous, self.promotion, settings, self.soaked)
 
     def __str__(self) -> str:
         """Return 'production', as task names show it."""
         return str(self.site)
+
+    @property
+    def done(self) -> bool:
+        """Return whether the candidate serves alone by now, so that nothing is left to move."""
+        return self.find_way().done
+
+    @property
+    def out(self) -> bool:
+        """Return whether there is anything of the candidate: instances, or traffic for its slot."""
+        weights = self.observe().routing.weights
+        return bool(self.candidates()) or weights.get(self.roles.candidate_slot, 0.0) > 0
 
     @property
     def candidate(self) -> tuple[str, str]:
@@ -105,15 +119,6 @@ class Rollout:
     def found_stable(self, observed: Observed) -> str | None:
         """Return the release that is stable by what was observed."""
         return roles(observed, self.workload.release, self.roles.stable_release).stable_release
-
-    def proving_stage(self) -> Stage | None:
-        """Return the first stage without its traffic, to try the candidate out; None once it has traffic already."""
-        slot, _ = self.candidate
-        if self.observe().routing.weights.get(slot, 0.0) > 0:
-            return None
-        return proving_stage(
-            self.stages, self.site.environment.replicas, self.limits, first_release=self.stable is None
-        )
 
     def share_of(self, step: Shift) -> float:
         """Return the candidate's share after a shift, in per cent."""
@@ -241,6 +246,11 @@ def advance(rollout: Rollout, stage: Stage, *, going_back: bool = False) -> None
     rollout.journal.note("stage", str(stage), environment=str(rollout), weight_percent=stage.weight_percent)
 
 
+def soaked(rollout: Rollout, stage: Stage) -> None:
+    """That the stage was watched to its end is on record: a run that is suspended after it does not watch it again."""
+    rollout.journal.note("soaked", stage.name, environment=str(rollout))
+
+
 def show_progress(rollout: Rollout, reached: int, text: str) -> None:
     """The rollout's progress is shown in the Prefect UI: `reached` of its stages, and what it is about now."""
     percent = 100.0 * reached / len(rollout.way)
@@ -260,17 +270,24 @@ def show_progress(rollout: Rollout, reached: int, text: str) -> None:
 def turned_back_on_failure(job: Job, rollout: Rollout) -> Iterator[None]:
     """Whatever goes wrong inside the block, also a cancelled run: the former release serves again (REL-12).
 
-    `job.turned_back` then names the environment, unless nothing served there before.
+    `job.turned_back` then names the environment, unless nothing served there before. Nothing is turned back where the
+    run is suspended to wait for an answer, nor where its lease is lost: then another run decides what serves.
 
     Raises:
         Unsafe: going back failed as well, or there is no former release; a person must look.
+        LeaseLost: another run has taken over.
     """
     try:
         yield
+    except Pause:
+        raise
     except BaseException as error:
         if rollout.moved:
             job.moved.add(str(rollout))
-        _turn_back(rollout, error)
+        if isinstance(error, LeaseLost):
+            raise
+        why = error.what if isinstance(error, SlipwayError) else str(error) or type(error).__name__
+        turn_back(rollout, why, error)
         now = f"nothing serves in {rollout}, as before"
         if rollout.roles.stable_release is not None:
             job.turned_back.add(str(rollout))
@@ -282,9 +299,14 @@ def turned_back_on_failure(job: Job, rollout: Rollout) -> Iterator[None]:
     job.moved.add(str(rollout))
 
 
-def _turn_back(rollout: Rollout, cause: BaseException) -> None:
+def turn_back(rollout: Rollout, why: str, cause: BaseException | None = None) -> None:
+    """The former release serves alone, and nothing of the candidate runs. *Idempotent:* yes.
+
+    Raises:
+        Unsafe: there is no former release, another one is stable by now, or going back failed.
+        LeaseLost: another run has taken over.
+    """
     stable = rollout.roles.stable_release
-    why = cause.what if isinstance(cause, SlipwayError) else str(cause) or type(cause).__name__
     if stable is None and rollout.observe().routing.weights.get(rollout.roles.candidate_slot, 0.0) == 0:
         get_run_logger().error("%s: nothing served before, and nothing serves now: %s", rollout, why)
         return
@@ -307,6 +329,8 @@ def _turn_back(rollout: Rollout, cause: BaseException) -> None:
     rollout.journal.note("roll-back", str(rollout), to=stable, reason=why)
     try:
         advance(rollout, stable_stage(rollout.site.environment.replicas), going_back=True)
+    except LeaseLost:
+        raise
     except Exception as problem:
         ours = problem if isinstance(problem, SlipwayError) else None
         raise Unsafe(

@@ -14,8 +14,11 @@ import pytest
 from blocks.context import Context
 from blocks.memory.router import MemoryRouter
 from tasks.common.errors import Refused, Retryable
+from tasks.common.lease import Grant, LeaseLost
+from tasks.common.model import Target
 from tasks.rollout.model import Admission
 from tasks.rollout.ports import Endpoint, Router
+from tests.support.grants import DEFAULT, holding, lost
 from tests.support.haproxy import (
     CAPACITY,
     ELSEWHERE,
@@ -38,6 +41,8 @@ class World:
 
     router: Router
     reopened: Callable[[], Router]
+    under: Callable[[Grant | None], Router]
+    """Return the router opened on the same target by the holder of another lease."""
     elsewhere: Router
     endpoint: Callable[[str, int], Endpoint]
     """Return an instance that is up; every call another one."""
@@ -79,8 +84,9 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
 def _memory(folder: Path) -> World:
     name = uuid.uuid4().hex
 
-    def opened() -> MemoryRouter:
-        return MemoryRouter(MemoryRouter.Settings(world=name, capacity=CAPACITY), Context(folder, TARGET))
+    def opened(grant: Grant | None = DEFAULT, target: Target = TARGET) -> MemoryRouter:
+        settings = MemoryRouter.Settings(world=name, capacity=CAPACITY)
+        return MemoryRouter(settings, Context(folder, target, grant=grant))
 
     @contextlib.contextmanager
     def holding(slot: str, index: int, number: int) -> Iterator[None]:
@@ -90,7 +96,8 @@ def _memory(folder: Path) -> World:
     return World(
         router=opened(),
         reopened=opened,
-        elsewhere=MemoryRouter(MemoryRouter.Settings(world=name, capacity=CAPACITY), Context(folder, ELSEWHERE)),
+        under=opened,
+        elsewhere=opened(target=ELSEWHERE),
         endpoint=lambda slot, index: Endpoint(slot, index, f"{uuid.uuid4().hex}:80", "/ready"),
         lose=lambda endpoint: opened().lose(endpoint.address),
         recover=lambda endpoint: opened().recover(endpoint.address),
@@ -112,6 +119,7 @@ def _haproxy(haproxy: Haproxy, pool: tuple[Backend, ...]) -> World:
     return World(
         router=haproxy.router(up_within="1s"),
         reopened=haproxy.router,
+        under=lambda grant: haproxy.router(grant=grant),
         elsewhere=haproxy.router(ELSEWHERE),
         endpoint=lambda slot, index: next(free).endpoint(slot, index),
         lose=lambda endpoint: by_address[endpoint.address].kill(),
@@ -324,3 +332,76 @@ def test_observing_while_weights_change_never_shows_a_sum_other_than_100(world: 
         stop.set()
         thread.join()
     assert sums == {100.0}
+
+
+# Leases
+
+
+def every_change(world: World) -> dict[str, Callable[[Router], object]]:
+    """Return each kind of change, after a first release whose traffic is on blue; also those that change nothing."""
+    blue, _ = world.admitted(("blue", 0), ("green", 0))
+    world.router.shift({"blue": 100})
+    new = world.endpoint("green", 1)
+    return {
+        "admit": lambda router: router.admit([new]),
+        "admit again": lambda router: router.admit([blue]),
+        "shift": lambda router: router.shift({"blue": 95, "green": 5}),
+        "shift again": lambda router: router.shift({"blue": 100}),
+        "drain": lambda router: router.drain("green", [0], 5.0),
+        "drain a stranger": lambda router: router.drain("green", [3], 5.0),
+        "claim": lambda router: router.claim(),
+    }
+
+
+def test_holder_of_an_older_lease_changes_nothing_after_a_newer_claim(world: World) -> None:
+    changes = every_change(world)
+    world.under(holding(2)).claim()
+    before = world.router.observe()
+    for name, change in changes.items():
+        with pytest.raises(LeaseLost) as refusal:
+            change(world.router)
+        assert (refusal.value.facts["token"], refusal.value.facts["newest token"]) == (1, 2), name
+        assert world.router.observe() == before, name
+
+
+def test_holder_whose_grant_says_that_the_lease_is_lost_changes_nothing(world: World) -> None:
+    changes = every_change(world)
+    before = world.router.observe()
+    for name, change in changes.items():
+        with pytest.raises(LeaseLost):
+            change(world.under(lost(2)))
+        assert world.router.observe() == before, name
+    world.router.claim()  # a lease that was lost has left no token
+
+
+def test_nothing_is_changed_without_a_lease_but_all_is_observed(world: World) -> None:
+    changes = every_change(world)
+    before = world.router.observe()
+    for name, change in changes.items():
+        with pytest.raises(Refused, match="nobody holds a lease"):
+            change(world.under(None))
+        assert world.under(None).observe() == before, name
+
+
+def test_holder_of_a_newer_lease_may_do_everything_and_is_the_only_one_from_then_on(world: World) -> None:
+    changes = every_change(world)
+    for change in changes.values():
+        change(world.under(holding(2)))
+    assert world.weights() == {"blue": 100, "green": 0}
+    assert world.seen() == [("blue", 0, Admission.IN, True), ("green", 1, Admission.IN, True)]
+    with pytest.raises(LeaseLost):
+        world.router.shift({"blue": 100})
+
+
+def test_claiming_again_changes_nothing(world: World) -> None:
+    for token in (2, 2, 3, 3):
+        world.under(holding(token)).claim()
+    with pytest.raises(LeaseLost):
+        world.under(holding(2)).claim()
+    world.under(holding(3)).claim()
+
+
+def test_lease_of_one_environment_says_nothing_about_another(world: World) -> None:
+    world.under(holding(2)).claim()
+    world.elsewhere.admit([world.endpoint("blue", 0)])
+    assert [m.slot for m in world.elsewhere.observe().members] == ["blue"]

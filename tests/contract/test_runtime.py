@@ -15,9 +15,11 @@ from blocks.memory.runtime import MemoryRuntime
 from blocks.runtimes.supervisord import SupervisordRuntime
 from blocks.secrets import Secrets
 from tasks.common.errors import Refused, Retryable
+from tasks.common.lease import Grant, LeaseLost
 from tasks.common.model import Target
 from tasks.rollout.model import Health
 from tasks.rollout.ports import Runtime
+from tests.support.grants import DEFAULT, holding, lost
 from tests.support.processes import free_port, wait_until
 from tests.support.supervisor import RunningSupervisor, running_supervisord
 from tests.support.workloads import Release, release_of, write_archive
@@ -31,6 +33,8 @@ class World:
 
     runtime: Runtime
     reopened: Callable[[], Runtime]
+    under: Callable[[Grant | None], Runtime]
+    """Return the runtime opened on the same target by the holder of another lease."""
     elsewhere: Runtime
     lose: Callable[[str, int], None]
     make_unready: Callable[[Release], Release]
@@ -67,7 +71,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
         return
     world = _supervisord(tmp_path, request.getfixturevalue("supervisor"))
     yield world
-    for runtime in (world.runtime, world.elsewhere):
+    for runtime in (world.under(holding(100)), world.elsewhere):
         for slot in ("blue", "green"):
             runtime.stop(slot, [i.index for i in runtime.observe() if i.slot == slot], 1.0)
 
@@ -75,15 +79,16 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
 def _memory(folder: Path) -> World:
     name = uuid.uuid4().hex
 
-    def opened(environment: str = "production") -> MemoryRuntime:
-        settings = MemoryRuntime.Settings(world=name, room=_ROOM)
-        return MemoryRuntime(settings, Context(folder, Target("campus", environment, "lab"), Secrets(folder)))
+    def opened(grant: Grant | None = DEFAULT, environment: str = "production") -> MemoryRuntime:
+        settings, target = MemoryRuntime.Settings(world=name, room=_ROOM), Target("campus", environment, "lab")
+        return MemoryRuntime(settings, Context(folder, target, Secrets(folder), grant=grant))
 
     def make_unready(release: Release) -> Release:
         opened().fail_readiness(release.workload.release)
         return release
 
-    return World(opened(), opened, opened("staging"), opened().lose, make_unready, folder)
+    elsewhere = opened(environment="staging")
+    return World(opened(), opened, opened, elsewhere, opened().lose, make_unready, folder)
 
 
 def _supervisord(folder: Path, supervisor: RunningSupervisor) -> World:
@@ -99,18 +104,21 @@ def _supervisord(folder: Path, supervisor: RunningSupervisor) -> World:
             path=[str(Path(sys.executable).parent)],
         )
 
-    here, there = settings(), settings()
+    settings_of = {"production": settings(), "staging": settings()}
 
-    def opened() -> SupervisordRuntime:
-        return SupervisordRuntime(here, Context(folder, Target(service, "production", "lab"), Secrets(folder)))
+    def opened(grant: Grant | None = DEFAULT, environment: str = "production") -> SupervisordRuntime:
+        context = Context(folder, Target(service, environment, "lab"), Secrets(folder), grant=grant)
+        return SupervisordRuntime(settings_of[environment], context)
 
     def lose(slot: str, index: int) -> None:
         with contextlib.suppress(httpx.HTTPError):
-            httpx.get(f"http://127.0.0.1:{here.ports[service][slot][index]}/quit")
+            httpx.get(f"http://127.0.0.1:{settings_of['production'].ports[service][slot][index]}/quit")
         wait_until(lambda: Health.DEAD in {i.health for i in opened().observe() if (i.slot, i.index) == (slot, index)})
 
-    elsewhere = SupervisordRuntime(there, Context(folder, Target(service, "staging", "lab"), Secrets(folder)))
-    return World(opened(), opened, elsewhere, lose, lambda release: release.with_env(READY_STATUS="503"), folder)
+    def make_unready(release: Release) -> Release:
+        return release.with_env(READY_STATUS="503")
+
+    return World(opened(), opened, opened, opened(environment="staging"), lose, make_unready, folder)
 
 
 def test_nothing_is_observed_before_anything_was_started(world: World) -> None:
@@ -253,3 +261,86 @@ def test_only_releases_that_neither_run_nor_are_kept_are_forgotten(world: World)
         world.runtime.start("green", [0], world.release("v2").workload)
     world.runtime.start("green", [0], world.release("v3").workload)
     world.runtime.await_ready("green", [0], 30.0)
+
+
+# Leases
+
+
+def every_change(world: World) -> dict[str, Callable[[Runtime], object]]:
+    """Return each kind of change, with v1 running as blue/0, v2 placed and v3 built; also those that change nothing."""
+    first, second, third = world.running("v1"), world.placed("v2"), world.release("v3")
+    return {
+        "place": lambda runtime: runtime.place(third.workload, third.archive),
+        "place again": lambda runtime: runtime.place(first.workload, first.archive),
+        "start": lambda runtime: runtime.start("green", [0], second.workload),
+        "start again": lambda runtime: runtime.start("blue", [0], first.workload),
+        "stop": lambda runtime: runtime.stop("blue", [0], 5.0),
+        "stop nothing": lambda runtime: runtime.stop("blue", [1], 5.0),
+        "forget": lambda runtime: runtime.forget([]),
+        "forget nothing": lambda runtime: runtime.forget(["v1", "v2", "v3"]),
+        "claim": lambda runtime: runtime.claim(),
+    }
+
+
+def test_holder_of_an_older_lease_changes_nothing_after_a_newer_claim(world: World) -> None:
+    changes = every_change(world)
+    newer = world.under(holding(2))
+    newer.claim()
+    before = world.runtime.observe()
+    for name, change in changes.items():
+        with pytest.raises(LeaseLost) as refusal:
+            change(world.runtime)
+        assert (refusal.value.facts["token"], refusal.value.facts["newest token"]) == (1, 2), name
+        assert world.runtime.observe() == before, name
+    assert newer.forget([]) == ("v2",), "v2 was placed, and v3 was not"
+
+
+def test_holder_whose_grant_says_that_the_lease_is_lost_changes_nothing(world: World) -> None:
+    changes = every_change(world)
+    before = world.runtime.observe()
+    for name, change in changes.items():
+        with pytest.raises(LeaseLost):
+            change(world.under(lost(2)))
+        assert world.runtime.observe() == before, name
+    assert world.runtime.forget([]) == ("v2",), "a lease that was lost has left no token"
+
+
+def test_nothing_is_changed_without_a_lease_but_all_is_observed(world: World) -> None:
+    changes = every_change(world)
+    before = world.runtime.observe()
+    for name, change in changes.items():
+        with pytest.raises(Refused, match="nobody holds a lease"):
+            change(world.under(None))
+        assert world.under(None).observe() == before, name
+    assert world.runtime.forget([]) == ("v2",)
+
+
+def test_holder_of_a_newer_lease_may_do_everything_and_is_the_only_one_from_then_on(world: World) -> None:
+    changes = every_change(world)
+    for change in changes.values():
+        change(world.under(holding(2)))
+    world.runtime.await_ready("green", [0], 30.0)
+    assert world.seen() == [("green", 0, "v2", Health.READY)]
+    with pytest.raises(LeaseLost):
+        world.runtime.stop("green", [0], 5.0)
+
+
+def test_claiming_again_changes_nothing(world: World) -> None:
+    for token in (2, 2, 3, 3):
+        world.under(holding(token)).claim()
+    with pytest.raises(LeaseLost):
+        world.under(holding(2)).claim()
+    world.under(holding(3)).claim()
+
+
+def test_lease_of_one_environment_says_nothing_about_another(world: World) -> None:
+    world.under(holding(2)).claim()
+    release = world.release("v1")
+    world.elsewhere.place(release.workload, release.archive)
+    assert world.elsewhere.forget([]) == ("v1",)
+
+
+def test_capacity_is_told_in_shares_of_the_whole(world: World) -> None:
+    found = world.runtime.capacity()
+    for share in (found.cpu_free_percent, found.memory_free_percent, found.disk_free_percent):
+        assert 0 <= share <= 100

@@ -1,6 +1,8 @@
 """Every source keeps these promises."""
 
 import hashlib
+import os
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +25,7 @@ TREES: list[dict[str, str]] = [
     {"folder/b.txt": "b\n", "slipway.yaml": "service: campus\n# größer\n"},
 ]
 SUBJECTS = ["Start", "Say two", "Describe the service"]
+PLAIN = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1"}
 NAMES = {"main": 2, "feature/two": 1, "v1.0": 0}
 
 
@@ -74,7 +77,8 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
 
 
 def tree_in(folder: Path) -> dict[str, str]:
-    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+    files = [path for path in folder.rglob("*") if path.is_file() and folder / ".git" not in path.parents]
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in files}
 
 
 @pytest.mark.parametrize(("name", "n"), NAMES.items())
@@ -146,7 +150,57 @@ def test_unknown_commits_are_refused(case: Case, tmp_path: Path) -> None:
         lambda: case.source.log(None, unknown, 10),
         lambda: case.source.read_file(unknown, "a.txt"),
         lambda: case.source.check_out(unknown, tmp_path / "tree"),
+        lambda: case.source.history(unknown, tmp_path / "tree"),
     ):
         with pytest.raises(Refused, match="no such commit"):
             use()
     assert not (tmp_path / "tree").exists()
+
+
+def in_history(folder: Path, *command: str) -> list[str]:
+    done = subprocess.run(["git", *command], cwd=folder, capture_output=True, text=True, env=PLAIN, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_a_history_is_a_repository_with_the_commit_its_ancestors_and_nothing_newer(
+    case: Case, tmp_path: Path, n: int
+) -> None:
+    into = tmp_path / "new" / "history"
+    case.source.history(case.source.resolve(case.shas[n]), into)
+    assert in_history(into, "log", "--all", "--reverse", "--format=%s %an %ct") == [
+        f"{subject} Ann Author {1_767_225_660 + 60 * position}" for position, subject in enumerate(SUBJECTS[: n + 1])
+    ]
+    commits = {line.split()[0] for line in in_history(into, "cat-file", "--batch-all-objects", "--batch-check")}
+    reachable = {line.split()[0] for line in in_history(into, "rev-list", "--all", "--objects")}
+    assert commits == reachable
+    assert [path.name for path in into.parent.iterdir()] == ["history"]
+
+
+def test_what_was_deleted_later_is_in_the_history(case: Case, tmp_path: Path) -> None:
+    into = tmp_path / "history"
+    case.source.history(case.source.resolve("main"), into)
+    assert not (into / "a.txt").exists()
+    assert in_history(into, "show", "HEAD~1:a.txt") == ["two"]
+    assert in_history(into, "show", "HEAD~2:a.txt") == ["one"]
+
+
+def test_a_history_has_one_branch_the_files_of_the_commit_no_remote_and_no_hook(case: Case, tmp_path: Path) -> None:
+    into = tmp_path / "history"
+    case.source.history(case.source.resolve("main"), into)
+    assert len(in_history(into, "for-each-ref")) == 1
+    assert in_history(into, "status", "--porcelain") == []
+    assert in_history(into, "remote") == []
+    assert not (into / ".git" / "hooks").exists()
+    assert tree_in(into) == TREES[2]
+
+
+def test_a_history_replaces_what_was_there(case: Case, tmp_path: Path) -> None:
+    into = tmp_path / "history"
+    case.source.history(case.source.resolve("main"), into)
+    (into / "rubbish").touch()
+    for _ in range(2):
+        case.source.history(case.source.resolve("v1.0"), into)
+        assert in_history(into, "log", "--all", "--format=%s") == [SUBJECTS[0]]
+        assert not (into / "rubbish").exists()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from pathlib import Path
 
 import httpx
@@ -21,7 +22,7 @@ from deployments.lab.campus_versions import CAMPUS
 from tasks.common.load import load_service
 from tasks.common.model import HttpCheck
 from tasks.common.service import ServiceFile
-from tasks.scan.judge import blocking
+from tasks.scan.judge import judge
 from tests.support.campus import PYTHON_FOLDER, Instance, ready_campus, running_campus, tree_of
 from tests.support.postgresql import Cluster, running_cluster
 from tests.support.processes import wait_until
@@ -98,7 +99,7 @@ def test_scan_finds_nothing_in_the_tree_and_something_where_it_was_planted(
 
     def found() -> list[str]:
         report = scanner.scan(tree, spec, env={}, on_line=lambda line: None)
-        return [finding.path for finding in blocking(report, spec.fail_on)]
+        return [each.finding.path for each in judge([(spec, report)], (), None, date(2026, 3, 10)).blocking]
 
     assert found() == []
     key = "AKIA" + "IOSFODNN7EXAMPLE"

@@ -347,3 +347,40 @@ def test_an_address_that_is_a_command_is_refused_and_not_run(tmp_path: Path) -> 
     with pytest.raises(Refused, match="not allowed"):
         source(f"ext::touch {tmp_path}/ran", tmp_path, mirror="mirrors").resolve("main")
     assert not (tmp_path / "ran").exists()
+
+
+def test_history_of_a_shallow_clone_is_refused(repo: Repo, tmp_path: Path) -> None:
+    repo.commit("Second", {"a.txt": "2"})
+    shallow = tmp_path / "shallow"
+    repo.git("clone", "--quiet", "--depth=1", repo.path.as_uri(), str(shallow))
+    found = source(shallow, tmp_path)
+    with pytest.raises(Refused, match="shallow") as raised:
+        found.history(found.resolve("main"), tmp_path / "history")
+    assert "--unshallow" in raised.value.next_action
+    assert not (tmp_path / "history").exists()
+
+
+def test_history_with_a_missing_object_is_refused_and_leaves_nothing(repo: Repo, tmp_path: Path) -> None:
+    repo.commit("Add a secret", {"secret.txt": "one that is gone"})
+    blob = repo.git("rev-parse", "HEAD:secret.txt")
+    repo.commit("Remove it", remove=("secret.txt",))
+    (repo.path / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
+    found = source(repo.path, tmp_path)
+    with pytest.raises(Refused, match="repack"):
+        found.history(found.resolve("main"), tmp_path / "new" / "history")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_history_shares_nothing_with_the_repository_that_it_was_made_from(repo: Repo, tmp_path: Path) -> None:
+    repo.git("config", "core.fsmonitor", "touch was-run")
+    repo.git("remote", "add", "origin", "https://example.org/x.git")
+    repo.commit("Second", {"a.txt": "2"})
+    found = source(repo.path, tmp_path)
+    found.history(found.resolve("main"), tmp_path / "history")
+    repo.path.rename(tmp_path / "gone")
+    history = tmp_path / "history"
+    done = subprocess.run(["git", "fsck", "--full", "--strict"], cwd=history, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    config = (history / ".git" / "config").read_text()
+    assert "fsmonitor" not in config
+    assert "remote" not in config

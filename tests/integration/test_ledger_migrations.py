@@ -26,6 +26,7 @@ def root(postgresql_cluster: Cluster, database_url: str) -> Iterator[psycopg.Con
         yield connection
 
 
+KNOWN = tuple(sorted(path.stem for path in SCHEMA.glob("*.sql")))
 PREPARE = """
 import sys
 from pathlib import Path
@@ -63,7 +64,7 @@ def test_eight_processes_may_prepare_at_once(root: psycopg.Connection, database_
             process.kill()
             process.wait()
     names = [name for (name,) in root.execute("select name from slipway.migration_history order by applied_at, name")]
-    assert names == sorted(path.stem for path in SCHEMA.glob("*.sql"))
+    assert names == list(KNOWN)
     ledger = open_ledger(tmp_path, database_url)
     ledger.begin(record())
     assert ledger.record("run-1") == record()
@@ -84,13 +85,13 @@ def owner(database_url: str) -> Iterator[psycopg.Connection]:
 def test_migrations_are_applied_once_in_order_and_noted_with_checksum_and_time(
     owner: psycopg.Connection, folder: Path
 ) -> None:
-    assert migrate(owner, folder) == ("0001_releases",)
-    (folder / "0003_third.sql").write_text("alter table slipway.first_of_two add column third int;")
-    (folder / "0002_second.sql").write_text("create table slipway.first_of_two ();")
-    assert migrate(owner, folder) == ("0002_second", "0003_third")
+    assert migrate(owner, folder) == KNOWN
+    (folder / "0902_third.sql").write_text("alter table slipway.first_of_two add column third int;")
+    (folder / "0901_second.sql").write_text("create table slipway.first_of_two ();")
+    assert migrate(owner, folder) == ("0901_second", "0902_third")
     assert migrate(owner, folder) == ()
     rows = owner.execute("select name, length(checksum), applied_at <= now() from slipway.migration_history").fetchall()
-    assert rows == [(name, 64, True) for name in ("0001_releases", "0002_second", "0003_third")]
+    assert rows == [(name, 64, True) for name in (*KNOWN, "0901_second", "0902_third")]
 
 
 def test_edited_migration_is_refused_and_the_new_one_beside_it_not_applied(
@@ -99,7 +100,7 @@ def test_edited_migration_is_refused_and_the_new_one_beside_it_not_applied(
     migrate(owner, folder)
     with (folder / "0001_releases.sql").open("a") as file:
         file.write("-- only a comment\n")
-    (folder / "0002_new.sql").write_text("create table slipway.new ();")
+    (folder / "0901_new.sql").write_text("create table slipway.new ();")
     with pytest.raises(Refused, match="0001_releases was edited after it was applied"):
         migrate(owner, folder)
     assert owner.execute("select to_regclass('slipway.new')").fetchone() == (None,)
@@ -131,9 +132,9 @@ def test_migration_that_belongs_before_applied_ones_is_refused(owner: psycopg.Co
 
 
 def test_failing_migration_leaves_nothing_of_any_and_can_be_mended(owner: psycopg.Connection, folder: Path) -> None:
-    (folder / "0002_broken.sql").write_text("create table slipway.half (); select 1/0;")
+    (folder / "0901_broken.sql").write_text("create table slipway.half (); select 1/0;")
     with pytest.raises(errors.DivisionByZero):
         migrate(owner, folder)
     assert owner.execute("select to_regnamespace('slipway')").fetchone() == (None,)
-    (folder / "0002_broken.sql").write_text("create table slipway.half ();")
-    assert migrate(owner, folder) == ("0001_releases", "0002_broken")
+    (folder / "0901_broken.sql").write_text("create table slipway.half ();")
+    assert migrate(owner, folder) == (*KNOWN, "0901_broken")

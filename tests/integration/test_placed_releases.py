@@ -6,15 +6,21 @@ from pathlib import Path
 
 import pytest
 
+from blocks.fence import Fence
 from blocks.runtimes.placing import PlacedReleases
 from tasks.common.errors import Refused
+from tests.support.grants import holding
 from tests.support.workloads import digest_of, write_archive
+
+
+def _releases(folder: Path) -> PlacedReleases:
+    return PlacedReleases(folder / "releases", Fence(folder / "fence", holding(), "a test"))
 
 
 @pytest.mark.parametrize("name", ["../outside.txt", "a/../../outside.txt"])
 def test_an_entry_that_points_outside_is_refused_and_nothing_is_placed(tmp_path: Path, name: str) -> None:
     archive = write_archive(tmp_path / "a.tar.gz", {"fine.txt": "fine", name: "bad"})
-    releases = PlacedReleases(tmp_path / "releases")
+    releases = _releases(tmp_path)
     with pytest.raises(Refused, match=r"outside\.txt"):
         releases.place(archive, "v1", digest_of(archive))
     assert releases.find("v1", digest_of(archive)) is None
@@ -32,7 +38,7 @@ def test_a_link_that_leads_outside_is_refused(tmp_path: Path) -> None:
         entry.size = 3
         archive.addfile(entry, io.BytesIO(b"bad"))
     with pytest.raises(Refused, match="must not be unpacked"):
-        PlacedReleases(tmp_path / "releases").place(path, "v1", digest_of(path))
+        _releases(tmp_path).place(path, "v1", digest_of(path))
 
 
 @pytest.mark.parametrize("keep_bytes", [10, 200, -8])
@@ -55,7 +61,7 @@ def _long_archive(folder: Path) -> Path:
 
 
 def _assert_refused(folder: Path, archive: Path) -> None:
-    releases = PlacedReleases(folder / "releases")
+    releases = _releases(folder)
     with pytest.raises(Refused, match=r"not a tar\.gz archive"):
         releases.place(archive, "v1", digest_of(archive))
     assert releases.find("v1", digest_of(archive)) is None
@@ -63,7 +69,7 @@ def _assert_refused(folder: Path, archive: Path) -> None:
 
 def test_remains_of_interrupted_calls_are_not_placed_releases_and_are_cleared_away(tmp_path: Path) -> None:
     archive = write_archive(tmp_path / "a.tar.gz", {"a.txt": "a"})
-    releases = PlacedReleases(tmp_path / "releases")
+    releases = _releases(tmp_path)
     releases.place(archive, "v1", digest_of(archive))
     placed = releases.find("v1", digest_of(archive))
     assert placed is not None
@@ -79,7 +85,7 @@ def test_remains_of_interrupted_calls_are_not_placed_releases_and_are_cleared_aw
 
 def test_release_names_may_hold_anything(tmp_path: Path) -> None:
     archive = write_archive(tmp_path / "a.tar.gz", {"a.txt": "a"})
-    releases = PlacedReleases(tmp_path / "releases")
+    releases = _releases(tmp_path)
     name = "../v1.2 100%/ü"
     releases.place(archive, name, digest_of(archive))
     assert releases.remove_all_but(["other"]) == (name,)
@@ -87,4 +93,4 @@ def test_release_names_may_hold_anything(tmp_path: Path) -> None:
 
 def test_a_missing_archive_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="cannot be read"):
-        PlacedReleases(tmp_path / "releases").place(tmp_path / "none.tar.gz", "v1", "sha256:" + "0" * 64)
+        _releases(tmp_path).place(tmp_path / "none.tar.gz", "v1", "sha256:" + "0" * 64)

@@ -2,7 +2,9 @@
 
 import json
 import sys
+import threading
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from blocks.context import Context
 from blocks.scanners.report import ReportScanner
 from tasks.common.errors import Refused
 from tasks.common.service import Scan
-from tasks.scan.judge import blocking
+from tasks.scan.judge import judge
 from tasks.scan.model import Finding
 from tests.support.needs import missing
 from tests.support.processes import wait_until
@@ -124,7 +126,7 @@ def test_a_planted_secret_blocks_by_default(tree: Path) -> None:
     (tree / "app.env").write_text(f"KEY={KEY}\n")
     spec = detect_secrets()
     report = scanner(tree.parent).scan(tree, spec, env={}, on_line=lambda _: None)
-    assert blocking(report, spec.fail_on)
+    assert judge([(spec, report)], (), None, date(2026, 3, 10)).blocking
 
 
 def test_a_tool_that_is_not_installed_is_refused(tree: Path) -> None:
@@ -196,6 +198,28 @@ def test_a_tool_that_hangs_is_ended_and_refused(tree: Path) -> None:
     assert "within 3 s" in error.what
     assert error.facts["last lines"] == "waiting"
     assert wait_until(lambda: not Path(f"/proc/{(tree / 'pid').read_text()}").exists(), what="the tool's end")
+
+
+def test_a_tool_is_ended_and_refused_as_soon_as_it_is_told_to_stop(tree: Path) -> None:
+    spec = script("pathlib.Path('pid').write_text(str(os.getpid())); time.sleep(600)")
+    stop, caught = threading.Event(), []
+
+    def run() -> None:
+        try:
+            scanner(tree.parent).scan(tree, spec, env={}, on_line=lambda _: None, stop=stop)
+        except Refused as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        wait_until(lambda: (tree / "pid").exists() and (tree / "pid").read_text(), what="the tool's start")
+    finally:
+        stop.set()
+        thread.join()
+    (error,) = caught
+    assert "stopped" in error.what
+    assert not Path(f"/proc/{(tree / 'pid').read_text()}").exists()
 
 
 @pytest.mark.parametrize("end", ["sys.exit(2)", "time.sleep(600)", "sys.exit(0)"], ids=["crash", "hang", "half"])

@@ -13,6 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from blocks.context import Context
+from blocks.fence import Fence
 from blocks.runtimes import supervisor_rpc
 from blocks.runtimes.probing import ready
 from blocks.runtimes.programs import Program, ProgramFiles
@@ -21,6 +22,7 @@ from blocks.runtimes.supervisord import SupervisordRuntime
 from tasks.common.errors import Refused, Retryable, Unsafe
 from tasks.common.model import Target
 from tasks.rollout.model import Health
+from tests.support.grants import holding
 from tests.support.processes import free_port, listens, wait_until
 from tests.support.supervised import SECRET, Place, place_in
 from tests.support.supervisor import (
@@ -158,7 +160,7 @@ def test_a_program_name_that_means_another_environment_is_refused(place: Place) 
     other, environment = place.service.split("-")[0], f"{place.service.split('-')[1]}-production"
     ports = {other: {"blue": [free_port()]}}
     settings = SupervisordRuntime.Settings.model_validate(place.settings(ports=ports))
-    runtime = SupervisordRuntime(settings, Context(place.folder, Target(other, environment, "lab")))
+    runtime = SupervisordRuntime(settings, Context(place.folder, Target(other, environment, "lab"), grant=holding()))
     release = release_of("v1", place.folder, service=other)
     runtime.place(release.workload, release.archive)
     assert runtime.observe() == ()
@@ -266,7 +268,7 @@ def _program(index: int, port: int) -> Program:
 
 def test_files_of_others_are_no_instances(tmp_path: Path) -> None:
     (tmp_path / "campus-lab-blue-0.conf").write_text("[program:campus-lab-blue-0]\ncommand=true\n")
-    assert ProgramFiles(tmp_path).of("campus", "lab") == {}
+    assert ProgramFiles(tmp_path, Fence(tmp_path / "fence", None, "campus")).of("campus", "lab") == {}
 
 
 def test_a_port_that_is_given_twice_is_refused_in_the_settings() -> None:

@@ -56,12 +56,13 @@ from blocks.context import Context
 from blocks.runtimes.supervisord import SupervisordRuntime
 from tasks.common.model import Probes, Resources, Target
 from tasks.rollout.model import Workload
+from tests.support.grants import holding
 given = json.loads(sys.argv[1])
 probes = Probes.model_validate({name: {"path": "/ready"} for name in ("liveness", "readiness")})
 workload = Workload(**given["workload"], probes=probes, resources=Resources())
 target = Target(workload.service, "production", "lab")
 settings = SupervisordRuntime.Settings.model_validate(given["settings"])
-SupervisordRuntime(settings, Context(Path("."), target)).start("blue", [0], workload)
+SupervisordRuntime(settings, Context(Path("."), target, grant=holding())).start("blue", [0], workload)
 print("started", flush=True)
 time.sleep(600)
 """

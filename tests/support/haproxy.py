@@ -20,9 +20,11 @@ from blocks.context import Context
 from blocks.routers.haproxy import HaproxyRouter
 from blocks.routers.haproxy_config import Exposed, render
 from blocks.routers.haproxy_files import create_maps
+from tasks.common.lease import Grant
 from tasks.common.model import Target
 from tasks.rollout.model import Admission
 from tasks.rollout.ports import Endpoint, Router
+from tests.support.grants import DEFAULT
 from tests.support.needs import need
 from tests.support.processes import free_port, listens, wait_until
 
@@ -110,10 +112,11 @@ class Haproxy:
             connection.sendall(f"{text}\n".encode())
             return b"".join(iter(lambda: connection.recv(65536), b"")).decode().strip("\n")
 
-    def router(self, target: Target = TARGET, **settings: object) -> HaproxyRouter:
+    def router(self, target: Target = TARGET, grant: Grant | None = DEFAULT, **settings: object) -> HaproxyRouter:
         """Return a router opened on this HAProxy, as an estate file with these settings would."""
         given = {"socket": "haproxy.sock", "state": "state", "capacity": CAPACITY, **settings}
-        return HaproxyRouter(HaproxyRouter.Settings.model_validate(given), Context(base=self.folder, target=target))
+        context = Context(base=self.folder, target=target, grant=grant)
+        return HaproxyRouter(HaproxyRouter.Settings.model_validate(given), context)
 
     def get(self, path: str = "/", method: str = "GET") -> tuple[int, str]:
         """Return status and body of one request on a connection of its own."""

@@ -114,8 +114,9 @@ class Run:
         return evidence
 
     def flow_process(self) -> int:
-        """Return the process that the flow runs in: the worker's child."""
-        (pid,) = children(self._place.lab.supervisor.processes()["prefect-worker"].pid)
+        """Return the process that the flow runs in: the worker's child that has this run's id in its environment."""
+        worker = self._place.lab.supervisor.processes()["prefect-worker"].pid
+        (pid,) = [pid for pid in children(worker) if self.id.encode() in Path(f"/proc/{pid}/environ").read_bytes()]
         return pid
 
     def kill(self) -> datetime:

@@ -1,4 +1,4 @@
-"""Programs that a test needs: missing is a named skip on a laptop, and a failure in CI."""
+"""Programs and libraries that a test needs: missing is a named skip on a laptop, and a failure in CI."""
 
 import os
 import shutil
@@ -16,6 +16,14 @@ def need(program: str) -> Path:
     if found is None:
         missing(f"{program} is not installed here")
     return Path(found)
+
+
+def need_faketime() -> Path:
+    """Return libfaketime's path, to be preloaded; else skip the test, or fail it where CI is set."""
+    found = next(Path("/usr").glob("lib*/**/faketime/libfaketimeMT.so.1"), None)
+    if found is None:
+        missing("libfaketime is not installed here")
+    return found
 
 
 def missing(what: str) -> NoReturn:

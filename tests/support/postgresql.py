@@ -21,10 +21,16 @@ _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
 class Cluster:
-    """A cluster that can be stopped and started again on the same port; `database()` makes a fresh, empty database."""
+    """A cluster that can be stopped and started again on the same port; `database()` makes a fresh, empty database.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: holds everything.
+        env: added to the server's environment; no secrets.
+    """
+
+    def __init__(self, folder: Path, env: dict[str, str] | None = None) -> None:
         self.folder = folder
+        self.env = env or {}
         self.data = folder / "data"
         self.port = free_port()
         self.password = secrets.token_urlsafe(16)
@@ -50,7 +56,10 @@ class Cluster:
 
     def start(self) -> None:
         """The server accepts connections."""
-        argv = postgresql.server_command(self.data, self.port, self.folder / "sockets")
+        user = postgresql.as_server_user()
+        command = postgresql.server_command(self.data, self.port, self.folder / "sockets")[len(user) :]
+        # Behind the change of user: what a preloaded library makes as root, the server's user may not open.
+        argv = [*user, "env", *(f"{name}={value}" for name, value in self.env.items()), *command]
         argv += [part for name, value in _FAST.items() for part in ("-c", f"{name}={value}")]
         self._process = self._exit.enter_context(running(argv, log=self.log))
         try:
@@ -90,14 +99,14 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running_cluster(folder: Path) -> Iterator[Cluster]:
+def running_cluster(folder: Path, env: dict[str, str] | None = None) -> Iterator[Cluster]:
     """A cluster in the folder runs for the length of a `with`. Not installed: a skip, in CI a failure."""
     need("setpriv")
     try:
         postgresql.find_binaries()
     except Refused:
         missing("PostgreSQL is not installed here")
-    cluster = Cluster(folder)
+    cluster = Cluster(folder, env)
     try:
         cluster.start()
         yield cluster

@@ -222,6 +222,7 @@ class Small:
                 "timeout": "2s",
             },
             "metrics": {"driver": "prometheus", "url": prometheus, "timeout": "2s"},
+            "preflight": {"cpu_free_at_least": "0%", "memory_free_at_least": "1%", "disk_free_at_least": "1%"},
             "secrets": {"TOKEN": f"env:{RUN_SECRET}"},
         }
 

@@ -1,6 +1,10 @@
 """What tests of the small estate ask of a run that has ended."""
 
+import contextlib
+from collections.abc import Iterator
+
 import pytest
+import yaml
 
 from tasks.common.errors import Refused, SlipwayError
 from tasks.release.model import Outcome
@@ -53,6 +57,19 @@ def again(releases: set[str], environment: str) -> str:
     """Return what the state says of an environment that was turned back to its only release."""
     (release,) = releases
     return f"{release[:7]} serves all traffic of {environment} again"
+
+
+@contextlib.contextmanager
+def production(small: Small, **changes: object) -> Iterator[None]:
+    """The estate file says something else about production for the length of a `with`."""
+    text = small.file.read_text()
+    estate = yaml.safe_load(text)
+    estate["environments"]["production"].update(changes)
+    small.file.write_text(yaml.safe_dump(estate))
+    try:
+        yield
+    finally:
+        small.file.write_text(text)
 
 
 def facts_of(ended: Ended) -> dict[str, str]:

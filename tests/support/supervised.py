@@ -11,8 +11,10 @@ import httpx
 from blocks.context import Context
 from blocks.runtimes.supervisord import SupervisordRuntime
 from blocks.secrets import Secrets
+from tasks.common.lease import Grant
 from tasks.common.model import Target
 from tasks.rollout.model import Health
+from tests.support.grants import DEFAULT
 from tests.support.processes import free_port
 from tests.support.supervisor import RunningSupervisor
 from tests.support.workloads import Release, release_of
@@ -40,11 +42,12 @@ class Place:
             **more,
         }
 
-    def runtime(self, environment: str = "production", **more: object) -> SupervisordRuntime:
-        settings = SupervisordRuntime.Settings.model_validate(self.settings(**more))
-        return SupervisordRuntime(
-            settings, Context(self.folder, Target(self.service, environment, "lab"), Secrets(self.folder))
-        )
+    def runtime(
+        self, environment: str = "production", grant: Grant | None = DEFAULT, **more: object
+    ) -> SupervisordRuntime:
+        target = Target(self.service, environment, "lab")
+        context = Context(self.folder, target, Secrets(self.folder), grant=grant)
+        return SupervisordRuntime(SupervisordRuntime.Settings.model_validate(self.settings(**more)), context)
 
     def name(self, slot: str = "blue", index: int = 0) -> str:
         return f"{self.service}-production-{slot}-{index}"

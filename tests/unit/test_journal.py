@@ -1,6 +1,7 @@
 """Evidence of a run: in order, nothing lost while the ledger is away, and no secret in it."""
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -137,3 +138,32 @@ def test_what_the_ledger_never_took_is_in_a_file_in_order(ledger: AwayLedger, jo
     assert lines[0]["facts"] == {"said": "[redacted]"}
     assert save_unsent(journal, tmp_path / "work") == path
     assert len(path.read_text().splitlines()) == 2, "writing it again changes nothing"
+
+
+class SlowLedger(AwayLedger):
+    """A ledger that keeps the first evidence waiting until told to go on, and notices whoever comes meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached, self.crowded, self.go_on = threading.Event(), threading.Event(), threading.Event()
+
+    def append(self, evidence: Evidence) -> None:
+        """As `MemoryLedger.append`, later."""
+        (self.crowded if self.reached.is_set() else self.reached).set()
+        assert self.go_on.wait(30)
+        super().append(evidence)
+
+
+def test_threads_that_note_at_the_same_time_note_everything_once() -> None:
+    ledger = SlowLedger()
+    journal = Journal(ledger, "run-1", str)
+    first, second = (threading.Thread(target=journal.note, args=("scan", name)) for name in ("first", "second"))
+    first.start()
+    assert ledger.reached.wait(30)
+    second.start()
+    # Without a lock the second thread would send what the first one is sending.
+    ledger.crowded.wait(0.5)
+    ledger.go_on.set()
+    first.join()
+    second.join()
+    assert ledger.names() == ["first", "second"]

@@ -269,9 +269,8 @@ def test_crashing_scanner_is_no_pass(small: Small, serving: str) -> None:
 
 def test_blocking_finding_stops_the_release_and_names_its_line(small: Small, serving: str) -> None:
     ended = small.release(small.commit(files={"report.sarif": sarif("eval of user input")}))
-    assert_says(
-        ended, Refused, "clean found 1", "app.py:7: planted: eval of user input", "nothing was published", "mend"
-    )
+    assert_says(ended, Refused, "clean found 1 that block", "clean", "nothing was published", "mend")
+    assert facts_of(ended) == {"clean": "high: app.py:7: planted: eval of user input"}
     assert small.evidence(ended, "publish") == []
     assert_recorded(small, ended, Outcome.FAILED)
     assert_untouched(small, ended, serving)

@@ -50,7 +50,8 @@ Refused: slipway.yaml has 10 mistakes
   mistakes: slipway.yaml:1: service: found the text 'Campus'; expected a name: 2 to 40 lower-case letters, digits \
 and dashes, a letter first and no dash last
             slipway.yaml:2: biuld: found an unknown key (did you mean 'build'?); expected one of: service, \
-description, build, test, scan, run, smoke, end_to_end, metrics, analysis, promotion, validation
+description, build, test, scan, accepted_findings, run, smoke, end_to_end, metrics, analysis, promotion, approval, \
+validation, gates
             slipway.yaml:7: test.steps[0].command: found the text 'pytest -q'; expected a list: each item on a \
 line of its own after '- ', or [first, second]
             slipway.yaml:8: test.steps[0].timeout: found the number 300; expected a duration above zero with its \

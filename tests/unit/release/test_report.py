@@ -43,6 +43,10 @@ def evidence(kind: str, name: str, at_s: float = 0.0, duration_s: float | None =
             Outcome.UNSAFE,
             "The release needs a **person now**: the state of production is not known to be good.",
         ),
+        (
+            Outcome.INTERRUPTED,
+            "The release was **interrupted**; another run has carried on from what it left in production.",
+        ),
     ],
 )
 def test_first_lines_say_what_happened_to_whom(outcome: Outcome, told: str) -> None:
@@ -129,7 +133,74 @@ def test_ten_slowest_steps_are_told_slowest_first_and_failures_are_marked() -> N
 
 def test_tables_without_rows_are_left_out() -> None:
     text = summary(ended(Outcome.SUCCEEDED), [])
-    assert "## " not in text
+    assert [line for line in text.splitlines() if line.startswith("## ")] == ["## Checklist"]
+
+
+def test_checklist_stands_after_facts_and_error_and_before_the_other_tables() -> None:
+    found = [
+        evidence("gate", "errors", open=True),
+        evidence("approval", "start", decision="approve", by="ada", reason="fine"),
+        evidence("notification", "ops-chat", sent=True),
+        evidence("stage", "canary 5 %", environment="production"),
+    ]
+    text = summary(ended(Outcome.FAILED, "it broke"), found)
+    titles = [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")]
+    assert titles == ["Why", "Checklist", "Gates", "Approvals", "Notifications", "Stages"]
+    assert text.index("| commit |") < text.index("## Why")
+
+
+def test_checklist_tells_what_nothing_is_known_of() -> None:
+    text = summary(ended(Outcome.SUCCEEDED), [evidence("test", "unit | all")])
+    assert "| before | tests pass | done | unit \\| all |" in text
+    assert "| before | code was reviewed | **open** | not checked by Slipway |" in text
+
+
+def test_closed_gates_are_told_first_with_figure_bound_source_and_reason() -> None:
+    found = [
+        evidence("gate", "tests", phase="start", open=True, figure=None, bound="", source="this run", why="passed"),
+        evidence(
+            "gate", "cost", phase="start", open=False, figure=0.07, bound="<= 0.05", source="SQL", why="too | much"
+        ),
+    ]
+    rows = summary(ended(Outcome.FAILED), found).partition("## Gates")[2].splitlines()[4:6]
+    assert rows == [
+        "| cost | **closed** | 0.07 | &lt;= 0.05 | SQL | too \\| much |",
+        "| tests | open |  |  | this run | passed |",
+    ]
+
+
+def test_gate_that_was_asked_twice_is_told_once_as_it_was_at_last() -> None:
+    found = [evidence("gate", "cost", open=False, why="first"), evidence("gate", "cost", open=True, why="last")]
+    text = summary(ended(Outcome.SUCCEEDED), found)
+    assert "| cost | open |  |  |  | last |" in text
+    assert "first" not in text
+
+
+def test_gate_without_an_answer_is_closed() -> None:
+    assert "| cost | **closed** |" in summary(ended(Outcome.FAILED), [evidence("gate", "cost")])
+
+
+def test_approvals_are_told_with_reason_and_that_nobody_was_authenticated() -> None:
+    found = [evidence("approval", "25 %", decision="reject", by="eve | x", reason="no <b>")]
+    text = summary(ended(Outcome.FAILED), found)
+    assert "| 25 % | reject | eve \\| x (not authenticated) | no &lt;b> | 2026-03-01 12:00:00 UTC |" in text
+
+
+def test_notification_that_failed_is_seen_in_the_first_lines() -> None:
+    found = [
+        evidence("notification", "ops-mail", occasion="failed", sent=True, tries=1, reason=""),
+        evidence("notification", "ops-chat", occasion="failed", sent=False, tries=3, reason="HTTP 404"),
+    ]
+    text = summary(ended(Outcome.FAILED), found)
+    assert text.splitlines()[4] == "**Not everybody was told.** ops-chat: HTTP 404"
+    assert "| ops-mail | failed | sent | 1 |  |" in text
+    assert "| ops-chat | failed | **not sent** | 3 | HTTP 404 |" in text
+    assert "Not everybody" not in summary(ended(Outcome.FAILED), found[:1])
+
+
+def test_long_text_of_others_does_not_fill_the_page() -> None:
+    found = [evidence("gate", "cost", open=False, why="w" * 10_000)]
+    assert len(summary(ended(Outcome.FAILED), found)) < 5_000
 
 
 def test_commit_subject_cannot_break_out_of_the_summary() -> None:

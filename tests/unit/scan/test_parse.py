@@ -85,6 +85,13 @@ def test_a_result_without_any_level_is_a_warning() -> None:
     assert only(sarif(result())).severity == "medium"
 
 
+def test_a_secret_without_any_level_is_high() -> None:
+    rule = {"id": "aws-access-token", "shortDescription": {"text": "AWS"}}
+    leaks = {"driver": {"name": "gitleaks", "rules": [rule]}}
+    assert only(sarif(result(ruleId="aws-access-token"), tool=leaks)).severity == "high"
+    assert only(sarif(result(ruleId="aws-access-token", level="note"), tool=leaks)).severity == "low"
+
+
 def test_a_level_of_the_result_goes_before_its_rules() -> None:
     rule = {"id": "R1", "defaultConfiguration": {"level": "note"}}
     assert only(sarif(result(level="error"), rules=(rule,))).severity == "high"

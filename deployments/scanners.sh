@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Installs the scanners that the tests run for real, each apart from everything else: .tools/<name>, linked in .tools/bin.
+# Usage: scanners.sh PYTHON
+set -euo pipefail
+python=$1
+cd "$(dirname "$0")/.."
+mkdir -p .tools/bin
+
+from_pypi() { # from_pypi NAME: nothing is done if its lock file is the one that it was installed from
+  local place=.tools/$1 lock=deployments/scanners/$1.lock
+  if ! cmp -s "$lock" "$place/installed.lock"; then
+    echo "installing $1 into $place"
+    rm -rf "$place"
+    "$python" -m venv "$place"
+    "$place/bin/python" -m pip install -q --no-compile --disable-pip-version-check --require-hashes -r "$lock"
+    cp "$lock" "$place/installed.lock"
+  fi
+  ln -sfn "../$1/bin/$1" ".tools/bin/$1"
+}
+
+# Debian has gitleaks from trixie on; its package needs nothing but a C library that is older. It is fetched, checked
+# against Debian's signature by apt with lists of its own, and unpacked here: the machine's packages stay as they are.
+gitleaks_from_debian() {
+  local place=$PWD/.tools/gitleaks uri options
+  uri=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' | head -n 1)
+  [ -n "$uri" ] || { echo "gitleaks is left out: no Debian here; install it yourself" >&2; return; }
+  echo "installing gitleaks into .tools/gitleaks"
+  rm -rf "$place"
+  mkdir -p "$place"/apt/{lists/partial,cache/archives/partial,parts}
+  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $uri trixie main" > "$place/apt/sources.list"
+  options=(-qq -o "Dir::Etc::SourceList=$place/apt/sources.list" -o "Dir::Etc::SourceParts=$place/apt/parts"
+    -o "Dir::State::Lists=$place/apt/lists" -o "Dir::Cache=$place/apt/cache" -o Acquire::Languages=none
+    -o APT::Sandbox::User=)
+  apt-get "${options[@]}" update
+  (cd "$place" && apt-get "${options[@]}" download gitleaks && dpkg-deb -x gitleaks_*.deb .)
+  rm -rf "$place/apt" "$place"/gitleaks_*.deb
+  ln -sfn ../gitleaks/usr/bin/gitleaks .tools/bin/gitleaks
+}
+
+for name in pip-audit hadolint semgrep checkov; do
+  from_pypi "$name"
+done
+if ! command -v gitleaks >/dev/null 2>&1 && [ ! -x .tools/bin/gitleaks ]; then
+  if command -v apt-get >/dev/null 2>&1; then
+    gitleaks_from_debian
+  else
+    echo "gitleaks is left out: no apt-get here; install it yourself" >&2
+  fi
+fi

@@ -1,0 +1,125 @@
+"""Runs on the Prefect server: started, asked about, cancelled, answered. Only these few calls know its client."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import State
+from prefect.client.schemas.responses import SetStateStatus
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.states import Cancelling
+from pydantic import BaseModel
+
+from tasks.common.errors import Refused, Retryable
+
+DEPLOYMENT = "slipway"
+"""Name of every flow's deployment."""
+_SERVER_ERROR = 500
+
+
+def start_run(flow: str, request: BaseModel, *, key: str | None = None) -> str:
+    """A run of the flow's deployment is scheduled; returns its id.
+
+    *Idempotent:* with a key: the second call with the same one returns the first run.
+
+    Raises:
+        Refused: the flow is not deployed, or the server refuses the parameters.
+        Retryable: the Prefect server does not answer.
+    """
+    with _asking() as client:
+        try:
+            deployment = client.read_deployment_by_name(f"{flow}/{DEPLOYMENT}")
+        except ObjectNotFound as error:
+            raise Refused(
+                f"the flow {flow} is not deployed",
+                on="the Prefect server",
+                next_action="'slipway up' deploys it to the lab; elsewhere run 'prefect deploy --all'",
+            ) from error
+        parameters = {"request": request.model_dump()}
+        run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters, idempotency_key=key)
+    return str(run.id)
+
+
+def state_of(run_id: str) -> State | None:
+    """Return a run's state; None where the server does not know the run.
+
+    Raises:
+        Retryable: the Prefect server does not answer.
+    """
+    with _asking() as client:
+        try:
+            return client.read_flow_run(UUID(run_id)).state
+        except (ObjectNotFound, ValueError):
+            return None
+
+
+def cancel_run(run_id: str, why: str) -> bool:
+    """The run is told to stop, and returns True; False where the server does not know it. *Idempotent:* yes.
+
+    A run that is at work turns its release back first. One that is suspended is cancelled at once.
+
+    Raises:
+        Retryable: the Prefect server does not answer.
+    """
+    with _asking() as client:
+        try:
+            client.set_flow_run_state(UUID(run_id), Cancelling(message=why))
+        except (ObjectNotFound, ValueError):
+            return False
+    return True
+
+
+def answer_run(run_id: str, answer: dict[str, str]) -> None:
+    """The suspended run has its answer and is scheduled to go on. *Idempotent:* no; a second answer is refused.
+
+    Raises:
+        Refused: the run is not known, does not wait for an answer, waits no longer, or the answer is not a valid one.
+        Retryable: the Prefect server does not answer.
+    """
+    on = f"run {run_id}"
+    with _asking() as client:
+        try:
+            result = client.resume_flow_run(UUID(run_id), run_input=answer)
+        except (ObjectNotFound, ValueError) as error:
+            raise Refused(
+                "the Prefect server does not know this run",
+                on=on,
+                next_action="'slipway releases list' shows the runs; give the whole id",
+            ) from error
+    if result.status is SetStateStatus.ACCEPT:
+        return
+    reason = getattr(result.details, "reason", None) or result.status.value
+    raise Refused(
+        f"the answer was not taken: {reason}",
+        on=on,
+        state="the run is as it was",
+        next_action="'slipway releases show' says whether it still waits, and for what; an answer that comes too late "
+        "does not count: release again",
+    )
+
+
+@contextmanager
+def _asking() -> Iterator[SyncPrefectClient]:
+    try:
+        with get_client(sync_client=True) as client:
+            yield client
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code >= _SERVER_ERROR:
+            raise _silent(f"it has an error of its own ({error.response.status_code})") from error
+        raise Refused(
+            f"the Prefect server refused: {error.response.text[:300]}",
+            on=str(error.request.url),
+            next_action="check the request; 'slipway doctor' checks the server",
+        ) from error
+    except httpx.HTTPError as error:
+        raise _silent(type(error).__name__) from error
+
+
+def _silent(why: str) -> Retryable:
+    return Retryable(
+        f"the Prefect server does not answer: {why}",
+        on="PREFECT_API_URL",
+        next_action="start the lab with 'slipway up', or set PREFECT_API_URL to your server; then 'slipway doctor'",
+    )

@@ -1,0 +1,157 @@
+"""How a run asks a person: it suspends, and no process is held. Apart from `steps` only because of its size."""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+import httpx
+from prefect import suspend_flow_run
+from prefect.exceptions import PrefectException
+from prefect.input import RunInput
+from prefect.logging import get_run_logger
+from prefect.runtime import deployment
+from prefect.utilities.urls import url_for
+from pydantic import Field
+
+from blocks.job import Job
+from tasks.common.errors import Refused, Retryable
+from tasks.common.service import Approval
+from tasks.notify.messages import approval_wanted
+from tasks.notify.steps import tell
+from tasks.release.approval import Answer, approved, asked, question, wanted_before, where
+from tasks.release.model import Commit, Kind
+from tasks.release.report import results
+
+_COMMITS = 20
+
+
+class Decision(RunInput):
+    """The form in the Prefect UI, and what `slipway approve` and `slipway reject` send."""
+
+    decision: Literal["approve", "reject"] = Field(
+        description="approve: go on. reject: end it, and roll back what is out"
+    )
+    reason: str = Field(pattern=r"\S[\s\S]*\S", description="why; it is kept on record")
+    name: str = Field(pattern=r"\S", description="who you are, for the record; this server cannot check it")
+
+
+def require_approval(
+    job: Job,
+    environment: str,
+    weight_percent: float | None,
+    stable: str | None,
+    plan: Callable[[], Sequence[str]],
+) -> None:
+    """A person has said yes where one must be asked; until then the run is suspended, and ends its process here.
+
+    What a run has asked and been told is on record: it is never asked the same twice, also where the Prefect server and
+    the worker were restarted in between.
+
+    Args:
+        job: the release; a rollback is an emergency, which nobody is asked about.
+        environment: where it wants to go on.
+        weight_percent: the share of the traffic that it would get; None: before anything is placed there.
+        stable: the release that serves there; None if none does.
+        plan: gives the steps that a yes leads to.
+
+    Raises:
+        Refused: a person has said no, or the time for an answer is over.
+        Retryable: the Prefect server does not let the run be suspended.
+        prefect.exceptions.Pause: the run is suspended.
+    """
+    if environment != job.environment or job.record.kind is Kind.ROLLBACK:
+        return
+    if not wanted_before(job.service.approval, job.site(environment).environment.approval, weight_percent):
+        return
+    before = where(weight_percent)
+    past = job.estate.ledger.evidence(job.record.id)
+    if approved(past, before):
+        return
+    asked_for = asked(past, before)
+    text = ""
+    if asked_for is None:
+        expires_s = (job.service.approval or Approval()).expires_s
+        expires_at = datetime.now(UTC) + timedelta(seconds=expires_s)
+        text = _question(job, stable, before, expires_s, plan())
+        job.journal.note("approval-asked", before, environment=environment, expires_at=expires_at.isoformat())
+        job.journal.require_kept()
+        link = url_for("flow-run", obj_id=job.record.id) or ""
+        message = approval_wanted(job.record, datetime.now(UTC), expires_at, before=before, link=link)
+        tell(job.estate.notifiers, message, job.journal)
+    else:
+        expires_at = asked_for.expires_at
+    job.waits_s = (expires_at - datetime.now(UTC)).total_seconds()
+    if job.waits_s <= 0:
+        raise _expired(job, before)
+    decision = _ask(job, before, text)
+    job.journal.note(
+        "approval",
+        before,
+        environment=environment,
+        decision=decision.decision,
+        reason=decision.reason,
+        by=decision.name,
+    )
+    get_run_logger().info("%s says %s before %s: %s", decision.name, decision.decision, before, decision.reason)
+    if decision.decision == Answer.REJECT.value:
+        raise Refused(
+            f"{decision.name} has rejected it: {decision.reason}",
+            on=f"{job.service.service} {job.commit.short} to {environment}, before {before}",
+            next_action="talk to whoever rejected it; release again when the reason is gone",
+        )
+
+
+def _ask(job: Job, before: str, text: str) -> Decision:
+    """Return the answer. The first time the run is suspended here; it comes back to this place when it is resumed."""
+    if deployment.get_id() is None:
+        raise Refused(
+            "only a run of a deployment can be suspended to wait for an answer",
+            on=f"{job.service.service} {job.commit.short}",
+            next_action="start it with 'slipway release' or in the Prefect UI",
+        )
+    form = Decision.with_initial_data(description=text)
+    try:
+        return suspend_flow_run(wait_for_input=form, timeout=math.ceil(job.waits_s), key=_key(before))
+    except (httpx.HTTPError, PrefectException, RuntimeError) as error:
+        raise Retryable(
+            f"the run cannot be suspended: {type(error).__name__}: {error}",
+            on="the Prefect server",
+            next_action="look at the server, then release again",
+        ) from error
+
+
+def _key(before: str) -> str:
+    """Return the question's name for Prefect, which takes lower-case letters, digits and dashes: 'approve-0-1'."""
+    return "approve-" + re.sub(r"[^a-z0-9]+", "-", before.lower()).strip("-")
+
+
+def _question(job: Job, stable: str | None, before: str, expires_s: float, plan: Sequence[str]) -> str:
+    text = question(
+        job.record,
+        before,
+        expires_s,
+        _commits_since(job, stable),
+        stable,
+        results(job.record, job.estate.ledger.evidence(job.record.id)),
+        plan,
+    )
+    return job.redact(text)
+
+
+def _commits_since(job: Job, stable: str | None) -> tuple[Commit, ...]:
+    try:
+        after = job.source.resolve(stable).sha if stable else None
+        return job.source.log(after, job.commit, _COMMITS)
+    except Refused as problem:
+        get_run_logger().warning("the commits since %s cannot be listed: %s", stable, problem.what)
+        return ()
+
+
+def _expired(job: Job, before: str) -> Refused:
+    return Refused(
+        f"nobody has answered in time whether it may go on before {before}",
+        on=f"{job.service.service} {job.commit.short} to {job.environment}",
+        next_action="release again, and answer; 'approval.expires' in the service file says how long it waits",
+    )

@@ -1,0 +1,137 @@
+"""How a run gets the right to change an environment, and what it does with who had it before.
+
+Apart from `steps` only because of its size; the same layer.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prefect import task
+from prefect.logging import get_run_logger
+
+from blocks.job import Job
+from blocks.lease_keeper import KeptLease, await_lease
+from tasks.common.errors import Refused, SlipwayError
+from tasks.common.lease import Waiting
+from tasks.common.lease_steps import claim
+from tasks.common.run_steps import cancel_run, state_of
+from tasks.common.steps import ONCE
+from tasks.release.model import Kind, Outcome, ReleaseRecord
+
+_LOOK_BACK = 100
+
+
+def take_leases(job: Job) -> None:
+    """Nobody but this run can change the environments that it will work in (REL-4).
+
+    In the order of the way, which is the same for every run: two runs never wait for each other in a circle.
+
+    Raises:
+        Refused: another run is at work there, and the estate's policy or patience ends here.
+        LeaseLost: yet another run was faster.
+    """
+    for environment in job.environments:
+        take_lease(job, environment)
+
+
+@task(name="lease", task_run_name="{environment}: wait for the lease", **ONCE)
+def take_lease(job: Job, environment: str) -> None:
+    """The lease is held, renewed, and known to router and runtime: older holders are refused by them from now on.
+
+    A rollback is an emergency: it does not queue behind a release, but cancels it, whatever the policy.
+
+    *Idempotent:* yes; a run that comes back gets a new token.
+
+    Raises:
+        Refused: as the environment's `when_busy` says, or this run was ended by another one while it was away.
+    """
+    settings, log = job.site(environment).environment, get_run_logger()
+    policy = "supersede" if job.record.kind is Kind.ROLLBACK else settings.when_busy
+    leases, scope = job.estate.ledger.leases, job.scope(environment)
+
+    waited_for: set[str] = set()
+
+    def on_waiting(waiting: Waiting) -> None:
+        first = waiting.held_by not in waited_for
+        waited_for.add(waiting.held_by)
+        if first:
+            job.journal.note("waiting", scope, held_by=waiting.held_by, ahead=waiting.ahead, policy=policy)
+        if policy == "supersede":
+            _supersede(job, waiting, first=first)
+
+    patience = 0.0 if policy == "refuse" else settings.queue_at_most_s
+    lease = await_lease(leases, scope, job.record.id, settings.lease_s, patience, log.info, on_waiting)
+    job.hold(environment, KeptLease(leases, lease, settings.lease_s, log.warning))
+    job.journal.note("lease", scope, token=lease.token, environment=environment)
+    claim(job.site(environment))
+    _require_open(job)
+
+
+@contextmanager
+def adopted(unfinished: Job, holder: str) -> Iterator[None]:
+    """The holder alone may change, within the block, the environments of a run that is dead or suspended.
+
+    Raises:
+        Refused: somebody is at work there by now.
+    """
+    leases, log = unfinished.estate.ledger.leases, get_run_logger()
+    try:
+        for environment in unfinished.environments:
+            ttl_s, scope = unfinished.site(environment).environment.lease_s, unfinished.scope(environment)
+            lease = await_lease(leases, scope, holder, ttl_s, 0.0, log.info, instead_of=unfinished.record.id)
+            unfinished.hold(environment, KeptLease(leases, lease, ttl_s, log.warning))
+            unfinished.journal.note("lease", scope, token=lease.token, environment=environment, taken_over_by=holder)
+            claim(unfinished.site(environment))
+        yield
+    finally:
+        for kept in unfinished.leases.values():
+            kept.give_up()
+
+
+def abandoned(job: Job) -> list[ReleaseRecord]:
+    """Return the unfinished runs that worked in this run's last environment and have no lease any more, newest first.
+
+    To be asked with the lease in hand: nobody else can be at work there then. A run that still waits for its turn has
+    never had a lease, and is not among them.
+    """
+    ledger = job.estate.ledger
+    past = ledger.records(job.service.service, job.environment, _LOOK_BACK)
+    running = [record for record in past if record.outcome is Outcome.RUNNING and record.id != job.record.id]
+    return [record for record in running if any(item.kind == "lease" for item in ledger.evidence(record.id))]
+
+
+def _supersede(job: Job, waiting: Waiting, *, first: bool) -> None:
+    """The holder is told to stop. One that runs turns its release back; one that is suspended never wakes up again."""
+    log, leases = get_run_logger(), job.estate.ledger.leases
+    if first:
+        log.warning("run %s is cancelled, as this one goes before it", waiting.held_by)
+        try:
+            known = cancel_run(waiting.held_by, f"run {job.record.id} goes before it")
+        except SlipwayError as problem:
+            log.warning("it could not be cancelled, its lease is waited for: %s", problem.what)
+            return
+        if not known:
+            log.warning("the Prefect server does not know it: its lease is waited for")
+    # Each time: one that is being cancelled may just have been suspended.
+    held = leases.find(waiting.scope)
+    if held is None or not held.parked or held.holder != waiting.held_by:
+        return
+    state = state_of(held.holder)
+    if state is None or state.is_final():
+        leases.give_up(held)
+
+
+def _require_open(job: Job) -> None:
+    """This run was not ended by another one, say while it was suspended.
+
+    Raises:
+        Refused: it was.
+    """
+    record = job.estate.ledger.record(job.record.id)
+    if record.outcome is not Outcome.RUNNING:
+        raise Refused(
+            f"this run was ended while it was away: {record.outcome}",
+            on=str(job.site(job.environment).target),
+            state=(record.error or "see its record").splitlines()[0],
+            next_action="'slipway status' shows what serves; release again if it is still wanted",
+        )

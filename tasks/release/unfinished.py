@@ -1,0 +1,130 @@
+"""Decides what becomes of a run that is on record as running. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from tasks.common.lease import Lease
+
+Policy = Literal["roll-back", "resume", "report"]
+"""What an estate wants to be done with a release whose run has died."""
+
+
+class RunState(StrEnum):
+    """What the Prefect server says of a run. It is asked for reasons, never for permission: the lease gives that."""
+
+    ALIVE = "alive"
+    SUSPENDED = "suspended"
+    ENDED = "ended"
+    UNKNOWN = "unknown"
+    """The server has forgotten it, or does not answer."""
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A run that is on record as running.
+
+    Args:
+        run_id: the run.
+        rollback: it is a rollback, not a release.
+        resumed: it was itself started to finish what an earlier run had left.
+        lease: the lease of the environment that it is for, whoever has it; None if nobody has.
+        had_lease: it has held it at some time; before that it changes nothing.
+        state: what the Prefect server says of it.
+        state_name: the same in Prefect's words, for people.
+        answer_until: it has asked a person, who has not answered; an answer counts until then.
+        out: instances of its release, or traffic for them, are where it was working.
+    """
+
+    run_id: str
+    rollback: bool
+    resumed: bool
+    lease: Lease | None
+    had_lease: bool
+    state: RunState
+    state_name: str
+    answer_until: datetime | None
+    out: bool
+
+
+class Action(StrEnum):
+    """What is done about an unfinished run."""
+
+    LEAVE = "leave"
+    """It is alive, or somebody else deals with it."""
+    WAIT = "wait"
+    """It is dead, and its lease has not expired yet."""
+    WATCH = "watch"
+    """It waits for an answer: what is out is looked at, and taken back when it is bad."""
+    CLOSE = "close"
+    """It has changed nothing: only its record is ended."""
+    ROLL_BACK = "roll-back"
+    RESUME = "resume"
+    REPORT = "report"
+    """A person must decide."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """An action, and why: one sentence without a full stop."""
+
+    action: Action
+    why: str
+
+
+def decide(run: Unfinished, policy: Policy, now: datetime) -> Decision:
+    """Return what to do about an unfinished run.
+
+    The lease says who may act: as long as it is live, its holder does, whatever Prefect shows. Only an expired lease is
+    taken over. A release is resumed once at most; what dies twice is rolled back. A rollback is always finished: to
+    turn it back would bring back what somebody wanted to leave.
+
+    Args:
+        run: what was found.
+        policy: what the estate wants to be done with a dead release.
+        now: aware.
+    """
+    lease = run.lease
+    if lease is not None and lease.live and lease.holder != run.run_id:
+        return Decision(Action.LEAVE, f"run {lease.holder[:8]} has the lease, and deals with what it finds")
+    if lease is not None and lease.live and not lease.parked:
+        if run.state is RunState.ENDED:
+            return Decision(
+                Action.WAIT, f"its run has ended ({run.state_name}); its lease expires in {lease.left_s:.0f} s"
+            )
+        return Decision(Action.LEAVE, "it renews its lease")
+    if not run.had_lease:
+        if run.state is RunState.ENDED:
+            return Decision(Action.CLOSE, f"its run has ended ({run.state_name}) before its turn had come")
+        return Decision(Action.LEAVE, "it waits for its turn")
+    if run.answer_until is not None and run.state is not RunState.ALIVE:
+        return _waiting(run, run.answer_until, now)
+    if lease is not None and lease.live and run.state is RunState.ALIVE:
+        return Decision(Action.LEAVE, "it is about to go on")
+    if lease is not None and lease.live and run.state is RunState.SUSPENDED:
+        return Decision(Action.WATCH, f"it was suspended by hand, and is kept for another {lease.left_s:.0f} s")
+    return _dead(run, policy)
+
+
+def _waiting(run: Unfinished, answer_until: datetime, now: datetime) -> Decision:
+    if run.state is RunState.ENDED:
+        return Decision(Action.ROLL_BACK, f"its run was ended ({run.state_name}) while it waited for an answer")
+    if now > answer_until:
+        return Decision(Action.ROLL_BACK, f"nobody has answered until {answer_until:%Y-%m-%d %H:%M:%S} UTC")
+    return Decision(Action.WATCH, f"it waits for an answer until {answer_until:%Y-%m-%d %H:%M:%S} UTC")
+
+
+def _dead(run: Unfinished, policy: Policy) -> Decision:
+    how = f"its run was not heard of until its lease expired; Prefect says {run.state_name}"
+    if run.rollback:
+        if run.resumed:
+            return Decision(Action.REPORT, f"{how}; it is a rollback that was resumed before")
+        return Decision(Action.RESUME, f"{how}; a rollback is always finished")
+    if not run.out:
+        return Decision(Action.ROLL_BACK, f"{how}; nothing of it is out")
+    if policy == "report":
+        return Decision(Action.REPORT, f"{how}; this estate leaves the decision to people")
+    if policy == "resume" and not run.resumed:
+        return Decision(Action.RESUME, how)
+    return Decision(Action.ROLL_BACK, f"{how}; it had been resumed before" if policy == "resume" else how)
