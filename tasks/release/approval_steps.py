@@ -77,6 +77,14 @@ def require_approval(
         text = _question(job, stable, before, expires_s, plan())
         job.journal.note("approval-asked", before, environment=environment, expires_at=expires_at.isoformat())
         job.journal.require_kept()
+        get_run_logger().warning(
+            "%s waits for an answer before %s, until %s: 'slipway approve %s --reason TEXT', 'reject' instead of "
+            "'approve', or 'Resume' in the Prefect UI",
+            environment,
+            before,
+            f"{expires_at:%Y-%m-%d %H:%M:%S} UTC",
+            job.record.id[:8],
+        )
         link = url_for("flow-run", obj_id=job.record.id) or ""
         message = approval_wanted(job.record, datetime.now(UTC), expires_at, before=before, link=link)
         tell(job.estate.notifiers, message, job.journal)

@@ -8,7 +8,14 @@ import pytest
 from tests.support.lab import LabPlace, running_lab
 from tests.support.needs import need
 
-_ORDER = ("test_release", "test_rollback", "test_interrupted")
+_ORDER = (
+    "test_release",
+    "test_rollback",
+    "test_interrupted",
+    "test_approval",
+    "test_approval_faults",
+    "test_reconcile",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

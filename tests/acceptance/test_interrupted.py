@@ -1,5 +1,6 @@
 """Things are killed half way. Users must not notice, and the same command, run again, must finish the work."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -14,11 +15,14 @@ SOAK = "canary 5 %"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _something_serves(lab: LabPlace) -> None:
+def _something_serves(lab: LabPlace) -> Iterator[None]:
     if not lab.serving():
         lab.require_released("v1")
     for version in ("v4", "v5"):
         commit_quick_canary(lab, version)
+    # What becomes of dead runs without anybody's help is test_reconcile's story.
+    with lab.without_reconcile():
+        yield
 
 
 def test_killed_flow_costs_no_request_and_the_same_release_finishes_when_run_again(lab: LabPlace) -> None:

@@ -194,6 +194,30 @@ class LabPlace:
             process.send_signal(signal.SIGTERM)
             process.wait(60)
 
+    @contextmanager
+    def without_reconcile(self) -> Iterator[None]:
+        """Nobody brings dead runs to an end within the `with`: no schedule, no automation."""
+        found = self.prefect("GET", "/deployments/name/reconcile/slipway")
+        automations = self.prefect("POST", "/automations/filter", {})
+        self.prefect("PATCH", f"/deployments/{found['id']}", {"paused": True})
+        for automation in automations:
+            self.prefect("PATCH", f"/automations/{automation['id']}", {"enabled": False})
+        try:
+            # One that has begun is waited for.
+            wait_until(lambda: not self._reconciling(found["id"]), within_s=60, what="the end of a reconciliation")
+            yield
+        finally:
+            self.prefect("PATCH", f"/deployments/{found['id']}", {"paused": False})
+            for automation in automations:
+                self.prefect("PATCH", f"/automations/{automation['id']}", {"enabled": True})
+
+    def _reconciling(self, deployment_id: str) -> bool:
+        wanted = {
+            "deployments": {"id": {"any_": [deployment_id]}},
+            "flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING"]}}},
+        }
+        return bool(self.prefect("POST", "/flow_runs/filter", wanted))
+
     def records(self) -> tuple[ReleaseRecord, ...]:
         """Return the ledger's records, newest first."""
         return self.estate.ledger.records("campus", None, 1000)
@@ -229,7 +253,7 @@ class LabPlace:
         """Return what the Prefect server's API answers."""
         answer = httpx.request(method, f"{self.lab.api_url}{path}", json=body, timeout=30)
         answer.raise_for_status()
-        return answer.json()
+        return answer.json() if answer.content else None
 
     def prefect_state(self, run_id: str) -> str:
         """Return the name of a run's state."""
