@@ -8,7 +8,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.logging import get_run_logger
 
 from blocks.estate import Site
-from blocks.job import Job
+from blocks.job import Job, kept_release
 from blocks.runtimes.capacity import disk_free_percent
 from tasks.common.errors import Refused
 from tasks.common.steps import ONCE, only_shown
@@ -68,6 +68,7 @@ def _looks(job: Job, further: Further) -> list[Look]:
         site = job.site(environment)
         looks += site_looks(str(site), site, job.estate.network)
         looks.append(look(f"{site}: secrets are there", partial(_run_secrets, job, site)))
+        looks.append(look(f"{site}: a release to roll back to is kept", partial(_way_back, job, site)))
         looks += further(str(site), site)
     return looks
 
@@ -95,3 +96,18 @@ def _resolved(job: Job, wanted: Sequence[str], supplied: Mapping[str, str], key:
     for name in wanted:
         job.estate.context.secrets.resolve(supplied[name])
     return ", ".join(wanted) or "none is asked for"
+
+
+def _way_back(job: Job, site: Site) -> str:
+    """Return the release that a roll-back would bring back, whose artefact is in the store."""
+    previous = job.previous(str(site))
+    if previous is None:
+        return "nothing was released here before"
+    _, record = kept_release(job.estate, job.service.service, previous)
+    if not job.estate.store.exists(str(record.digest)):
+        raise Refused(
+            f"the artefact of {previous[:7]} is not in the store any more",
+            on=str(site.target),
+            next_action="find out who removed it; release that commit again to have a way back",
+        )
+    return previous[:7]

@@ -50,11 +50,17 @@ def checklist(record: ReleaseRecord, evidence: Sequence[Evidence]) -> tuple[Sect
     return tuple(Section(name, tuple(judge(text, record, evidence) for text, judge in lines)) for name, lines in _LISTS)
 
 
-def _review(text: str, record: ReleaseRecord, evidence: Sequence[Evidence]) -> Item:
+def _unchecked(text: str, record: ReleaseRecord, evidence: Sequence[Evidence]) -> Item:
+    del record, evidence
+    return Item(text, State.OPEN, UNCHECKED)
+
+
+def _approval(text: str, record: ReleaseRecord, evidence: Sequence[Evidence]) -> Item:
     del record
     answers = _last(evidence, "approval")
     if not answers:
-        return Item(text, State.OPEN, UNCHECKED)
+        waits = any(item.kind == "approval-asked" for item in evidence)
+        return Item(text, State.OPEN, "asked, and not answered" if waits else "nobody was asked")
     said = "; ".join(
         f"{each.facts.get('decision')} by {each.facts.get('by')} (not authenticated): {each.facts.get('reason')}"
         for each in answers
@@ -216,7 +222,8 @@ _LISTS: tuple[tuple[str, tuple[tuple[str, _Judge], ...]], ...] = (
     (
         "before",
         (
-            ("code was reviewed", _review),
+            ("code was reviewed", _unchecked),
+            ("a person has said yes", _approval),
             ("tests pass", _ran("test", "coverage")),
             ("scans are clean", _ran("scan")),
             ("load test", _ran("load-test")),

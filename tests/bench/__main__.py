@@ -19,7 +19,7 @@ from tasks.common.errors import SlipwayError
 from tasks.common.units import show_duration
 from tests.bench.report import Run, Section, markdown, show, write_json
 
-FIGURES = ("cost", "fault", "switches")
+FIGURES = ("cost", "fault", "switches", "killed")
 console = Console(highlight=False)
 
 
@@ -52,6 +52,7 @@ def _wishes() -> argparse.Namespace:
     )
     parser.add_argument("--only", choices=FIGURES, action="append", help="this figure only; can be given again")
     parser.add_argument("--switches", type=int, default=100, help="switches, and as many rollbacks")
+    parser.add_argument("--killed", type=int, default=20, help="switches whose worker is killed")
     parser.add_argument("--faults", type=int, default=3, help="releases with a fault")
     parser.add_argument("--releases", type=int, default=5, help="releases whose cost is measured")
     parser.add_argument("--again", type=int, default=4, help="releases whose cost is measured with a long past")
@@ -65,7 +66,8 @@ def _wishes() -> argparse.Namespace:
 
 def _command(wishes: argparse.Namespace) -> str:
     """Return the command that measures the same again."""
-    numbers = [f"--{name} {getattr(wishes, name)}" for name in ("switches", "faults", "releases", "again", "past")]
+    names = ("switches", "killed", "faults", "releases", "again", "past")
+    numbers = [f"--{name} {getattr(wishes, name)}" for name in names]
     return " ".join(["python -m tests.bench", *(f"--only {figure}" for figure in wishes.only or ()), *numbers])
 
 
@@ -76,13 +78,14 @@ def _measure_all(lab: Lab, wishes: argparse.Namespace) -> list[Section]:
     lab.up(say)
     os.environ.update(lab.environment(), PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL="ERROR")
     # Prefect reads where its server is when it is imported.
-    from tests.bench import cost, fault, switches
+    from tests.bench import cost, fault, killed, switches
     from tests.bench.place import Place
 
     place = Place(lab, commits, say)
     measures: dict[str, tuple[str, Callable[[], Section]]] = {
         "cost": (cost.CLAIM, lambda: cost.measure(place, wishes.releases, wishes.again, wishes.past)),
         "switches": (switches.CLAIM, lambda: switches.measure(place, wishes.switches)),
+        "killed": (killed.CLAIM, lambda: killed.measure(place, wishes.killed)),
         "fault": (fault.CLAIM, lambda: fault.measure(place, wishes.faults)),
     }
     return [_measured(name, *measures[name]) for name in FIGURES if name in (wishes.only or FIGURES)]

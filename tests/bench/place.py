@@ -16,6 +16,7 @@ from blocks.estate import OpenEstate, open_estate
 from deployments import runs
 from deployments.lab.lab import Lab
 from tasks.common.errors import Refused, Retryable
+from tasks.common.run_steps import start_run
 from tasks.release.model import Outcome, ReleaseRecord
 from tasks.release.request import ReleaseRequest
 from tests.bench.arithmetic import COMMANDS, ReleaseTimes, Task
@@ -58,7 +59,7 @@ class Place:
             estate=str(self.lab.estate_file),
             requested_by="make bench",
         )
-        run_id = runs.start("release", request)
+        run_id = start_run("release", request)
         loading = self.lab.start_load()
 
         def listen(_line: str) -> None:

@@ -15,6 +15,7 @@ from itertools import groupby
 from prefect import flow
 
 from flows.rollout import AT_ONCE, open_rollout, roll_out
+from tasks.release.lease_steps import take_leases
 from tasks.release.open_steps import open_rollback, recorded
 from tasks.release.request import RollbackRequest
 from tasks.rollout.steps import advance
@@ -56,6 +57,7 @@ def switch_back_and_forth(request: RollbackRequest, count: int, said: Callable[[
         said(moves[-1])
 
     with recorded(job):
+        take_leases(job)
         for _ in range(count):
             rollout = open_rollout(job, job.environment, AT_ONCE)
             replicas = rollout.site.environment.replicas

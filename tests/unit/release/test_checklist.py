@@ -11,7 +11,7 @@ from tests.support.ledger import record
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
-REVIEW, TESTS, SCANS, LOAD, BACKUP, WAY_BACK = "code", "tests", "scans", "load", "a backup", "rollback plan"
+APPROVED, TESTS, SCANS, LOAD, BACKUP, WAY_BACK = "a person", "tests", "scans", "load", "a backup", "rollback plan"
 MIGRATIONS, SECRETS, CERTIFICATES = "migrations", "configuration", "certificates"
 ROUTING, HEALTH, MONITORING = "routing", "health", "monitoring"
 SMOKE, PERFORMANCE, ERRORS, TOLD = "smoke", "performance", "error rates", "people"
@@ -54,7 +54,7 @@ def test_nothing_is_done_where_nothing_is_recorded(outcome: Outcome, kind: Kind)
 
 
 SOUND = [
-    (REVIEW, evidence("approval", "start", decision="approve", by="ada", reason="fine")),
+    (APPROVED, evidence("approval", "start", decision="approve", by="ada", reason="fine")),
     (TESTS, evidence("test", "unit", exit_code=0)),
     (TESTS, evidence("coverage", "coverage.json", covered_percent=90.0, at_least_percent=80.0)),
     (SCANS, evidence("scan", "bandit", blocking=0)),
@@ -85,7 +85,7 @@ def test_item_is_done_by_its_evidence_and_by_no_other(start: str, found: Evidenc
 @pytest.mark.parametrize(
     ("start", "found", "said"),
     [
-        (REVIEW, evidence("approval", "start", decision="reject", by="ada", reason="no"), "reject by ada (not auth"),
+        (APPROVED, evidence("approval", "start", decision="reject", by="ada", reason="no"), "reject by ada (not auth"),
         (TESTS, evidence("test", "unit", error="Refused: exit code 1\n  on: x"), "unit: Refused: exit code 1"),
         (TESTS, evidence("coverage", "c.json", covered_percent=70.0, at_least_percent=80.0), "c.json"),
         (SCANS, evidence("scan", "bandit", blocking=2), "bandit: 2 findings block"),
@@ -155,3 +155,12 @@ def test_rollback_runs_no_tests_and_no_scans() -> None:
 def test_figures_are_told() -> None:
     assert item(ERRORS, verdict("pass", ("errors", "percent", 0.1234567))).fact == "errors 0.1235 %"
     assert item(PERFORMANCE, verdict("pass", ("p95", "seconds", 0.25))).fact == "p95 0.25 s"
+
+
+def test_an_approval_is_no_code_review() -> None:
+    assert item("code was reviewed", evidence("approval", "start", decision="approve")).state is State.OPEN
+
+
+def test_a_question_without_an_answer_is_open() -> None:
+    asked = item(APPROVED, evidence("approval-asked", "start"))
+    assert (asked.state, asked.fact) == (State.OPEN, "asked, and not answered")

@@ -1,0 +1,138 @@
+"""Figure 4: what users notice when the worker and the run that it works on are killed in the middle of switches.
+
+Everything as in production: a rollback by the worker, SIGKILL for both processes at a random moment after the run got
+its lease, the worker back by its service manager, and 'reconcile', which has the dead run finished by a new one.
+"""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tasks.common.errors import Retryable
+from tasks.common.run_steps import start_run
+from tasks.release.model import Evidence, Kind, Outcome, ReleaseRecord
+from tasks.release.request import ReconcileRequest, RollbackRequest
+from tests.bench.arithmetic import Spread
+from tests.bench.place import Place
+from tests.bench.report import Grid, Section
+from tests.bench.traffic import Load
+from tests.support.lab import children, kill
+
+CLAIM = (
+    "Zero failed requests also when the worker is killed in the middle of 20 switches, at 200 requests/s, open loop; "
+    "each switch is finished without anybody deciding anything."
+)
+_WITHIN_S = 180.0
+# From the lease to the end of a switch it takes about two seconds here.
+_KILLED_WITHIN_S = 2.0
+_SEED = 3
+
+
+@dataclass(frozen=True)
+class Killed:
+    """One switch whose run was killed: how far it had come, and how long until another run had finished it."""
+
+    number: int
+    last: str
+    finished_after_s: float
+
+
+def measure(place: Place, count: int) -> Section:
+    """Return what users got during `count` switches whose runs and worker were killed."""
+    place.have("v2", "v1")
+    place.start_load()
+    chance, switches, missed = random.Random(_SEED), list[Killed](), 0
+    while len(switches) < count:
+        version = "v2" if place.stable == "v1" else "v1"
+        found = _killed_switch(place, version, len(switches) + 1, chance.uniform(0, _KILLED_WITHIN_S))
+        place.stable = version
+        if found is None:
+            missed += 1
+            continue
+        switches.append(found)
+        if found.number % 5 == 0:
+            place.say(f"{found.number} of {count} switches killed and finished")
+    return _section(place.end_load(), switches, missed)
+
+
+def _killed_switch(place: Place, version: str, number: int, after_s: float) -> Killed | None:
+    """Return how it went; None if the switch was over before the kill."""
+    run_id = start_run("rollback", _request(place, version))
+    _await(lambda: "lease" in {item.kind for item in _evidence(place, run_id)}, "the run's lease")
+    time.sleep(after_s)
+    worker = place.lab.supervisor.processes()["prefect-worker"].pid
+    mine = [pid for pid in children(worker) if run_id.encode() in Path(f"/proc/{pid}/environ").read_bytes()]
+    kill(worker, *mine)
+    killed_at, record = time.monotonic(), place.estate.ledger.record(run_id)
+    if record.outcome is not Outcome.RUNNING:
+        return None
+    last = [item for item in _evidence(place, run_id) if item.kind in ("lease", "place", "step", "smoke", "stage")][-1]
+    start_run("reconcile", ReconcileRequest(estate=str(place.lab.estate_file)))
+    _await(lambda: _finished(place, version, record), f"the end of switch {number}")
+    return Killed(number, f"{last.kind} {last.name}", time.monotonic() - killed_at)
+
+
+def _request(place: Place, version: str) -> RollbackRequest:
+    return RollbackRequest(
+        service="campus",
+        environment="production",
+        estate=str(place.lab.estate_file),
+        requested_by="make bench",
+        to=place.release_name(version),
+        reason="measured",
+    )
+
+
+def _evidence(place: Place, run_id: str) -> tuple[Evidence, ...]:
+    return place.estate.ledger.evidence(run_id)
+
+
+def _finished(place: Place, version: str, killed: ReleaseRecord) -> bool:
+    newest = place.estate.ledger.records("campus", "production", 1)[0]
+    done = (newest.kind, newest.release, newest.outcome)
+    return newest.id != killed.id and done == (Kind.ROLLBACK, place.release_name(version), Outcome.SUCCEEDED)
+
+
+def _await(done: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + _WITHIN_S
+    while not done():
+        if time.monotonic() > deadline:
+            raise Retryable(f"{what} did not come", on="the lab", next_action="read the runs in its Prefect UI")
+        time.sleep(0.1)
+
+
+def _section(load: Load, switches: list[Killed], missed: int) -> Section:
+    spread = Spread.of(switch.finished_after_s for switch in switches)
+    facts = [
+        f"{load.failed} of {load.sent} requests failed; with 95 % confidence at most "
+        f"{100 * load.failed_at_most:.4f} % do (Clopper-Pearson, one-sided).",
+        f"From the kill to the record of the run that finished it: {spread.median:.1f} s "
+        f"({spread.least:.1f} to {spread.most:.1f}, n = {spread.count}); up to 10 s of it are the lab's lease, which "
+        "has to expire first. Elsewhere it is 60 s where nobody changes it.",
+        f"{missed} more switches were over before they could be killed, and are not counted.",
+        f"At worst the load generator sent a request {load.late_s:.2f} s after its moment.",
+    ]
+    reached = Counter(switch.last for switch in switches)
+    rows = tuple((what, str(number)) for what, number in reached.most_common())
+    return Section(
+        name="killed",
+        title="Switches whose worker is killed",
+        claim=CLAIM,
+        met=load.failed == 0,
+        facts=tuple(facts),
+        grids=(Grid("What was on record last when the run was killed", ("step", "times"), rows),),
+        data={
+            "switches": len(switches),
+            "missed": missed,
+            "requests": load.sent,
+            "failed": load.failed,
+            "failed_at_most_percent": 100 * load.failed_at_most,
+            "failures": [asdict(line) for line in load.failures],
+            "finished_after_s": asdict(spread),
+            "measured_at": datetime.now(UTC).isoformat(),
+        },
+    )
