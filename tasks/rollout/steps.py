@@ -42,6 +42,7 @@ from tasks.rollout.ports import Endpoint
 from tasks.rollout.strategies import stable_stage
 from tasks.rollout.way import Way, find_way
 
+_ALL_PERCENT = 100.0
 _SAME_STEP_AT_MOST = 3
 """A step that observation asks for again after it was applied so often is not going to help."""
 
@@ -104,6 +105,16 @@ class Rollout:
         """Return whether there is anything of the candidate: instances, or traffic for its slot."""
         weights = self.observe().routing.weights
         return bool(self.candidates()) or weights.get(self.roles.candidate_slot, 0.0) > 0
+
+    @property
+    def untouched(self) -> bool:
+        """Return whether there is nothing to turn back: no candidate, and stable whole and alone."""
+        observed, (slot, release) = self.observe(), self.candidate
+        if self.moved or self.stable is None or any((i.slot, i.release) == (slot, release) for i in observed.instances):
+            return False
+        whole = [i for i in observed.instances if (i.slot, i.release) == self.stable]
+        alone = observed.routing.weights.get(self.roles.stable_slot, 0.0) == _ALL_PERCENT
+        return alone and len(whole) >= self.site.environment.replicas
 
     @property
     def candidate(self) -> tuple[str, str]:
@@ -284,7 +295,7 @@ def turned_back_on_failure(job: Job, rollout: Rollout) -> Iterator[None]:
     except BaseException as error:
         if rollout.moved:
             job.moved.add(str(rollout))
-        if isinstance(error, LeaseLost):
+        if isinstance(error, LeaseLost) or _untouched(rollout):
             raise
         why = error.what if isinstance(error, SlipwayError) else str(error) or type(error).__name__
         turn_back(rollout, why, error)
@@ -297,6 +308,15 @@ def turned_back_on_failure(job: Job, rollout: Rollout) -> Iterator[None]:
             error.next_action = f"nothing at once; before the next try: {error.next_action}"
         raise
     job.moved.add(str(rollout))
+
+
+def _untouched(rollout: Rollout) -> bool:
+    """Return whether there is certainly nothing to turn back; where that cannot be seen, there may be."""
+    try:
+        return rollout.untouched
+    except SlipwayError as problem:
+        get_run_logger().warning("%s: turned back without having looked: %s", rollout, problem.what)
+        return False
 
 
 def turn_back(rollout: Rollout, why: str, cause: BaseException | None = None) -> None:

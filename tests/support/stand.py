@@ -1,0 +1,190 @@
+"""A flow, or a Prefect server, in a process of its own that can be killed; the flow stands still where it is told to.
+
+The processes are forked from one that has imported Prefect already. In a flow's process the drivers of runtime, router
+and metrics are wrapped: each call is told before it is made, and again if it fails.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, TypeVar
+
+import uvicorn
+from prefect import Flow
+from prefect.context import refresh_global_settings_context
+from prefect.server.api.server import create_app
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+from blocks import DRIVERS
+from blocks.context import Context
+from blocks.metrics.prometheus import PrometheusMetrics
+from blocks.routers.haproxy import HaproxyRouter
+from blocks.runtimes.supervisord import SupervisordRuntime
+from flows.reconcile import reconcile
+from flows.release import release
+from flows.rollback import rollback
+from tasks.common.capacity import Capacity
+from tasks.common.errors import SlipwayError
+from tasks.common.units import show_percent
+from tasks.release.request import ReconcileRequest, ReleaseRequest, RollbackRequest
+from tasks.rollout.model import Instance, Routing, Workload
+from tasks.rollout.ports import Endpoint
+
+T = TypeVar("T")
+
+REACHED, FAILED, ENDED = "reached", "failed", "ended"
+_FLOWS: Mapping[str, tuple[Flow[..., None], type[Any]]] = {
+    "release": (release, ReleaseRequest),
+    "rollback": (rollback, RollbackRequest),
+    "reconcile": (reconcile, ReconcileRequest),
+}
+
+
+class _Stage:
+    """Where this process tells what it is about, and stands still.
+
+    Args:
+        pipe: to the test.
+        at: the call before which it stands still, the first time that it comes there; '' for none.
+        candidate: the slot that the release goes into.
+    """
+
+    def __init__(self, pipe: Connection, at: str, candidate: str) -> None:
+        self.candidate = candidate
+        self._pipe = pipe
+        self._at = at
+
+    def side(self, slot: str) -> str:
+        """Return whose the slot is."""
+        return "candidate" if slot == self.candidate else "stable"
+
+    def make(self, step: str, call: Callable[[], T]) -> T:
+        """The step is told, and taken when the test lets it be."""
+        self._pipe.send((REACHED, step))
+        if step == self._at:
+            self._at = ""
+            self._pipe.recv()
+        return self.look(step, call)
+
+    def look(self, step: str, call: Callable[[], T]) -> T:
+        """What is asked is told only if it fails."""
+        try:
+            return call()
+        except SlipwayError as error:
+            self._pipe.send((FAILED, f"{step}: {error.what}"))
+            raise
+
+
+_stage: _Stage
+
+
+class TellingRuntime:
+    """Implements `Runtime` with a supervisord; tells of each change."""
+
+    Settings = SupervisordRuntime.Settings
+
+    def __init__(self, settings: SupervisordRuntime.Settings, context: Context) -> None:
+        self._real = SupervisordRuntime(settings, context)
+
+    def observe(self) -> tuple[Instance, ...]:
+        return _stage.look("observe", self._real.observe)
+
+    def claim(self) -> None:
+        self._real.claim()
+
+    def place(self, workload: Workload, archive: Path) -> None:
+        _stage.make("place", lambda: self._real.place(workload, archive))
+
+    def start(self, slot: str, indexes: Sequence[int], workload: Workload) -> None:
+        _stage.make(f"start {_stage.side(slot)}", lambda: self._real.start(slot, indexes, workload))
+
+    def await_ready(self, slot: str, indexes: Sequence[int], probes_within_s: float) -> None:
+        _stage.make(f"await {_stage.side(slot)}", lambda: self._real.await_ready(slot, indexes, probes_within_s))
+
+    def stop(self, slot: str, indexes: Sequence[int], grace_s: float) -> None:
+        _stage.make(f"stop {_stage.side(slot)}", lambda: self._real.stop(slot, indexes, grace_s))
+
+    def forget(self, keep: Sequence[str]) -> tuple[str, ...]:
+        return self._real.forget(keep)
+
+    def capacity(self) -> Capacity:
+        return self._real.capacity()
+
+
+class TellingRouter:
+    """Implements `Router` with an HAProxy; tells of each change."""
+
+    Settings = HaproxyRouter.Settings
+
+    def __init__(self, settings: HaproxyRouter.Settings, context: Context) -> None:
+        self._real = HaproxyRouter(settings, context)
+
+    def observe(self) -> Routing:
+        return _stage.look("observe", self._real.observe)
+
+    def claim(self) -> None:
+        self._real.claim()
+
+    def admit(self, endpoints: Sequence[Endpoint]) -> None:
+        _stage.make(f"admit {_stage.side(endpoints[0].slot)}", lambda: self._real.admit(endpoints))
+
+    def shift(self, weights: dict[str, float]) -> None:
+        share = show_percent(weights.get(_stage.candidate, 0.0))
+        _stage.make(f"shift candidate to {share}", lambda: self._real.shift(weights))
+
+    def drain(self, slot: str, indexes: Sequence[int], timeout_s: float) -> int:
+        return _stage.make(f"drain {_stage.side(slot)}", lambda: self._real.drain(slot, indexes, timeout_s))
+
+
+class TellingMetrics:
+    """Implements `MetricSource` with a Prometheus; a query's comment is what it tells."""
+
+    Settings = PrometheusMetrics.Settings
+
+    def __init__(self, settings: PrometheusMetrics.Settings, context: Context) -> None:
+        self._real = PrometheusMetrics(settings, context)
+
+    def query(self, expression: str) -> float | None:
+        return _stage.make(expression.partition("# ")[2], lambda: self._real.query(expression))
+
+    def check(self) -> None:
+        self._real.check()
+
+
+def run_flow(
+    name: str, request: Mapping[str, str], env: Mapping[str, str], log: Path, pipe: Connection, at: str, candidate: str
+) -> None:
+    """The flow has run to its end; what it ended with was told. To be called in a process of its own."""
+    global _stage
+    _begin(env, log)
+    _stage = _Stage(pipe, at, candidate)
+    DRIVERS["runtime"]["supervisord"] = f"{__name__}:TellingRuntime"
+    DRIVERS["router"]["haproxy"] = f"{__name__}:TellingRouter"
+    DRIVERS["metrics"]["prometheus"] = f"{__name__}:TellingMetrics"
+    flow, model = _FLOWS[name]
+    # The end of a flow waits a second for the thread that sends heartbeats.
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        error = ""
+        try:
+            flow(model.model_validate(request))
+        except BaseException as problem:
+            error = f"{type(problem).__name__}: {problem}"
+    pipe.send((ENDED, error))
+
+
+def serve_prefect(port: int, env: Mapping[str, str], log: Path) -> None:
+    """A Prefect server runs until it is killed. To be called in a process of its own."""
+    _begin(env, log)
+    with nullcontext():
+        uvicorn.run(create_app(final=True), host="127.0.0.1", port=port, log_level="warning")
+
+
+def _begin(env: Mapping[str, str], log: Path) -> None:
+    os.environ.update(env)
+    refresh_global_settings_context()
+    with log.open("ab") as out:
+        os.dup2(out.fileno(), sys.stdout.fileno())
+        os.dup2(out.fileno(), sys.stderr.fileno())
