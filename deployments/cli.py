@@ -1,13 +1,11 @@
 """The command line. Exit codes: see `Exit`; docs/reference/command-line.md documents them."""
 
-import json
 import os
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import datetime
 from enum import IntEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,9 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 from deployments.lab.lab import ROOT, Lab
+from deployments.shown import cells, print_json
 from tasks.common.errors import Refused, Retryable, SlipwayError, Unsafe
-from tasks.common.units import show_duration, show_percent
-from tasks.release.model import Kind, Outcome, ReleaseRecord
+from tasks.common.units import show_percent
+from tasks.release.model import Outcome
 
 
 class Exit(IntEnum):
@@ -105,7 +104,7 @@ def status(estate: Estate = "", as_json: Json = False) -> None:
 
     sites = observe_sites(open_estate())
     if as_json:
-        _print_json([asdict(site) for site in sites])
+        print_json([asdict(site) for site in sites])
         return
     for site in sites:
         out.print(f"[bold]{site.service} in {site.environment}[/bold]  {site.url}")
@@ -136,7 +135,7 @@ def doctor(estate: Estate = "", as_json: Json = False) -> None:
 
     findings = examine()
     if as_json:
-        _print_json([asdict(finding) for finding in findings])
+        print_json([asdict(finding) for finding in findings])
     else:
         for finding in findings:
             mark, style = ("ok  ", "green") if finding.well else ("MEND", "red")
@@ -258,7 +257,7 @@ def plan(
 
     planned = plan_release(ReleaseRequest(service=service, commit=commit, environment=environment))
     if as_json:
-        _print_json([asdict(part) for part in planned])
+        print_json([asdict(part) for part in planned])
         return
     for part in planned:
         out.print(f"[bold]{part.title}[/bold]")
@@ -282,14 +281,14 @@ def list_releases(
     ledger.prepare()
     records = ledger.records(service or None, environment or None, limit)
     if as_json:
-        _print_json([asdict(record) for record in records])
+        print_json([asdict(record) for record in records])
         return
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name, width in (("run", 8), ("started", 11), ("release", 14), ("in", 10), ("outcome", 11), ("took", 8)):
         table.add_column(name, no_wrap=True, min_width=width)
     table.add_column("subject", no_wrap=True, overflow="ellipsis", min_width=8)
     for record in records:
-        table.add_row(*_cells(record))
+        table.add_row(*cells(record))
     out.print(table if records else "nothing was released yet")
 
 
@@ -308,7 +307,7 @@ def show_release(
     record = ledger.record(run)
     evidence = ledger.evidence(record.id)
     if as_json:
-        _print_json({"record": asdict(record), "evidence": [asdict(item) for item in evidence]})
+        print_json({"record": asdict(record), "evidence": [asdict(item) for item in evidence]})
         return
     from rich.markdown import Markdown
 
@@ -335,7 +334,7 @@ def _run(flow: str, request: Any, wait: bool, as_json: bool) -> None:
     estate.site(request.service, request.environment)
     run_id = start_run(flow, request)
     if not wait:
-        _print_json({"run": run_id}) if as_json else out.print(f"started run {run_id}")
+        print_json({"run": run_id}) if as_json else out.print(f"started run {run_id}")
         return
     say = (lambda text: None) if as_json else (lambda text: out.print(text, markup=False, style="dim"))
     ended = runs.follow(run_id, say)
@@ -344,10 +343,10 @@ def _run(flow: str, request: Any, wait: bool, as_json: bool) -> None:
     except Refused:
         # Refused before there was a record, such as an unknown commit: Prefect's message says why.
         why = re.sub(r"^Flow run encountered an exception: \w+: ", "", ended.message)
-        _print_json(asdict(ended)) if as_json else out.print(why, markup=False)
+        print_json(asdict(ended)) if as_json else out.print(why, markup=False)
         raise typer.Exit(Exit.REFUSED) from None
     if as_json:
-        _print_json(asdict(record))
+        print_json(asdict(record))
     else:
         out.print(f"\n{record.kind} of {record.release[:7]} to {record.environment}: {record.outcome}", markup=False)
         if record.error:
@@ -363,27 +362,6 @@ def _estate() -> str:
 
 def _who() -> str:
     return os.environ.get("SUDO_USER") or os.environ.get("USER") or os.environ.get("LOGNAME") or "unknown"
-
-
-def _cells(record: ReleaseRecord) -> tuple[str, ...]:
-    took = show_duration((record.ended_at - record.started_at).total_seconds()) if record.ended_at else ""
-    return (
-        record.id[:8],
-        f"{record.started_at:%m-%d %H:%M}",
-        f"{record.service} {record.release[:7]}",
-        record.environment,
-        record.outcome.value if record.kind is Kind.RELEASE else f"rollback {record.outcome}",
-        took,
-        record.subject,
-    )
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, indent=2, default=_plain))
-
-
-def _plain(value: object) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 @contextmanager

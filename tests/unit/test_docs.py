@@ -14,21 +14,17 @@ import pytest
 import typer
 import yaml
 
-from blocks import DRIVERS
 from blocks.context import Context
-from blocks.estate import settings_model
 from blocks.prober import HttpProber
 from blocks.stores.s3 import S3Store
 from deployments.cli import Exit, app
 from tasks.common.errors import Refused
-from tasks.common.load import load_estate, load_service
+from tests.support.docs import FOR_REAL, ROOT, blocks_of, files_of, load, prose, section
 from tests.support.needs import need
 from tests.support.processes import free_port, listens, running, wait_until
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 OWN_APP = ROOT / "docs/how-to/your-own-app.md"
-FOR_REAL = ROOT / "docs/how-to/run-it-for-real.md"
 COMMAND_LINE = ROOT / "docs/reference/command-line.md"
 CLI: Any = typer.main.get_command(app)
 UsageError: Any = typer.BadParameter.__base__
@@ -36,23 +32,9 @@ UsageError: Any = typer.BadParameter.__base__
 TO_COME = {"apply"}
 """Commands that the text may name, as those that are not there yet."""
 
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_FILE = re.compile(r"^`([^`\n]+)`\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _ANCHOR = re.compile(r'<a id="([^"]+)">')
-
-
-def blocks_of(page: Path, *languages: str) -> list[str]:
-    return [body for language, body in _FENCE.findall(page.read_text(encoding="utf-8")) if language in languages]
-
-
-def files_of(page: Path) -> dict[str, str]:
-    return dict(_FILE.findall(page.read_text(encoding="utf-8")))
-
-
-def prose(text: str) -> str:
-    return _FENCE.sub("", text)
 
 
 def anchors(text: str) -> set[str]:
@@ -107,19 +89,6 @@ def usage_problem(words: list[str]) -> str:
     return ""
 
 
-def load(text: str) -> object:
-    """Load a YAML block as what it is.
-
-    Raises:
-        Refused: it has mistakes.
-    """
-    if text.startswith("service:"):
-        return load_service(text, "slipway.yaml")
-    if text.startswith("estate:"):
-        return load_estate(text, "estate.yaml", settings_model, DRIVERS)
-    return yaml.safe_load(text)
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(page: Path) -> None:
     assert dead_links(page) == []
@@ -150,6 +119,23 @@ def test_mistake_in_a_documented_file_is_found() -> None:
     text = files_of(OWN_APP)["var/hello/place/estate.yaml"]
     with pytest.raises(Refused, match=r"router.sockets: found an unknown key"):
         load(text.replace("socket: haproxy.sock", "sockets: haproxy.sock"))
+
+
+@pytest.mark.parametrize(
+    ("page", "right", "wrong", "said"),
+    [
+        ("gate-a-release.md", "at_most: 300ms", "at_most: 300MB", r"gates\[1\].at_most: found the text"),
+        ("gate-a-release.md", "figure: /count", "figur: /count", r"gates\[0\].http.figur: found an unknown key"),
+        ("ask-before-a-release.md", "[start, 25%]", "[start, 26%]", r"approval.before\[1\]: found 26%"),
+        ("ask-before-a-release.md", "approval: true", "approval: maybe", r"production.approval"),
+        ("check-before-a-release.md", "server_name:", "servername:", r"found an unknown key"),
+        ("get-notified.md", "only: [production]", "only: [prod]", r"the unknown environment 'prod'"),
+    ],
+)
+def test_mistake_in_a_documented_part_of_a_file_is_found(page: str, right: str, wrong: str, said: str) -> None:
+    (block,) = (text for text in blocks_of(ROOT / "docs/how-to" / page, "yaml") if right in text)
+    with pytest.raises(Refused, match=said):
+        load(block.replace(right, wrong))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -192,10 +178,6 @@ def leaves(command: Any = CLI, name: str = "") -> dict[str, set[str]]:
     return found
 
 
-def section(page: Path, title: str) -> str:
-    return page.read_text(encoding="utf-8").partition(f"\n## {title}\n")[2].partition("\n## ")[0]
-
-
 def test_reference_lists_every_command() -> None:
     shown = re.findall(r"^\| `slipway ((?:[a-z]+ ?)+)", section(COMMAND_LINE, "Commands"), re.MULTILINE)
     assert sorted(name.strip() for name in shown) == sorted(leaves())
@@ -223,7 +205,7 @@ def test_page_for_the_night_has_the_same_exit_codes() -> None:
     codes = {name.replace(" ", "-"): int(code) for name, code in rows}
     wanted = {each.name.lower().replace("_", "-"): each.value for each in Exit}
     wanted["succeeded"] = wanted.pop("done")
-    assert codes == wanted | {"running": Exit.UNSAFE}
+    assert codes == wanted | {"running": Exit.UNSAFE, "interrupted": Exit.UNSAFE}
 
 
 @pytest.fixture
