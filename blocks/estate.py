@@ -173,12 +173,22 @@ def open_estate(reference: str = "") -> OpenEstate:
             next_action=f"start the lab with 'slipway up', or set {VARIABLE} to the path of your estate file",
         )
     path = Path(name).absolute()
+    return OpenEstate(load_estate(_text_of(path), str(path), settings_model, DRIVERS), path.parent)
+
+
+def _text_of(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise Refused(
             f"the estate file cannot be read: {error.strerror}",
             on=str(path),
             next_action=f"check the path, or {VARIABLE}; the lab's estate file is written by 'slipway up'",
         ) from error
-    return OpenEstate(load_estate(text, path.name, settings_model, DRIVERS), path.parent)
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise Refused(
+            f"the estate file is no text: line {line} is not UTF-8",
+            on=str(path),
+            next_action=f"check the path, or {VARIABLE}; save the file as UTF-8 if it is the right one",
+        ) from None

@@ -18,6 +18,8 @@ from tasks.rollout.model import Workload
 SERVICE_FILE = "slipway.yaml"
 _LOOK_BACK = 1000
 _SUSPENDED_BY_HAND_S = 3600.0
+_TO_COME_BACK_S = 60.0
+"""An answer in the last second counts: the run has its leases for as long as a worker needs to start it again."""
 
 
 class Job:
@@ -111,6 +113,15 @@ class Job:
         self.leases[environment] = lease
         self._sites.pop(environment, None)
 
+    def require_lease(self, environment: str) -> None:
+        """The environment's lease is held, as far as is known. *Idempotent:* yes.
+
+        Raises:
+            LeaseLost: another run has taken over.
+        """
+        if environment in self.leases:
+            self.leases[environment].require()
+
     def scope(self, environment: str) -> str:
         """Return what a lease for the environment is called."""
         return f"{self.service.service}/{environment}"
@@ -126,6 +137,11 @@ class Job:
     def previous(self, environment: str) -> str | None:
         """Return the release that was last recorded as successful in an environment."""
         return previous_release(self.estate, self.service.service, environment, self.release)
+
+    def is_recorded(self, environment: str) -> bool:
+        """Return whether this very release is the one that was last recorded as successful in an environment."""
+        found = self.estate.ledger.succeeded(self.service.service, environment, 1)
+        return [record.release for record in found] == [self.release]
 
     def evidence_of_previous(self) -> tuple[Evidence, ...] | None:
         """Return what the run has recorded that released what serves now; None where nothing was released before."""
@@ -153,7 +169,7 @@ class Job:
     def suspend(self) -> None:
         """The leases are kept for this run while it waits for an answer, and its folder is gone. *Idempotent:* yes."""
         for lease in self.leases.values():
-            lease.park(self.waits_s)
+            lease.park(self.waits_s + _TO_COME_BACK_S)
         self._remove_folder()
 
     def close(self) -> None:

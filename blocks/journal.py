@@ -3,13 +3,14 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tasks.common.errors import SlipwayError
+from blocks.files import replacing
+from tasks.common.errors import Refused, SlipwayError
 from tasks.release.model import Evidence, Outcome
 from tasks.release.ports import Ledger
 
@@ -39,10 +40,17 @@ class Journal:
 
     def note(self, kind: str, name: str, *, duration_s: float | None = None, **facts: object) -> None:
         """The fact is in the ledger, or waits to be sent there."""
-        clean = {key: self._clean(value) for key, value in facts.items()}
         with self._lock:
-            self._unsent.append(Evidence(self.record_id, kind, name, datetime.now(UTC), clean, duration_s))
+            self._keep(kind, name, facts, duration_s)
             self._send()
+
+    def keep(self, kind: str, name: str, **facts: object) -> None:
+        """The fact waits to be sent, also where the ledger would take it by now: it may not have taken its other half.
+
+        So the end of a run that the ledger has refused goes to a file, and is delivered whole.
+        """
+        with self._lock:
+            self._keep(kind, name, facts, None)
 
     @contextmanager
     def timed(self, kind: str, name: str, **facts: object) -> Iterator[dict[str, object]]:
@@ -75,6 +83,10 @@ class Journal:
         """Return what the ledger has not taken."""
         return tuple(self._unsent)
 
+    def _keep(self, kind: str, name: str, facts: dict[str, object], duration_s: float | None) -> None:
+        clean = {key: self._clean(value) for key, value in facts.items()}
+        self._unsent.append(Evidence(self.record_id, kind, name, datetime.now(UTC), clean, duration_s))
+
     def _send(self) -> None:
         self._problem = None
         while self._unsent:
@@ -97,39 +109,94 @@ class Journal:
         return self._redact(str(value))
 
 
+def unsent_file(folder: Path, record_id: str) -> Path:
+    """Return the file that keeps what the ledger has not taken of a run."""
+    return folder / f"{_UNSENT}{record_id}.jsonl"
+
+
 def save_unsent(journal: Journal, folder: Path) -> Path:
     """What the ledger has not taken is in a file of JSON lines; returns its path. *Idempotent:* yes."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{_UNSENT}{journal.record_id}.jsonl"
+    path = unsent_file(folder, journal.record_id)
     lines = [json.dumps(asdict(evidence), default=str) for evidence in journal.unsent]
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    _write(path, lines)
     return path
 
 
 def deliver_unsent(ledger: Ledger, folder: Path) -> tuple[str, ...]:
     """What runs could not send is in the ledger, and their files are gone; returns the records that it was about.
 
-    *Idempotent:* yes, but for a process that dies half way: then facts may be there twice.
+    A file that cannot be delivered does not stand in the way of the others, and loses no line: what the ledger has
+    taken of it is not sent again. *Idempotent:* yes, but for a process that dies half way: then facts may be there
+    twice.
 
     Raises:
         Retryable: the ledger does not answer; the files that are left will be delivered the next time.
-        Refused: the ledger does not take it.
+        Refused: the ledger does not take it, or a file is not as it was written.
     """
-    delivered = []
+    delivered, problems = [], list[Refused]()
     for path in sorted(folder.glob(f"{_UNSENT}*.jsonl")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            item = json.loads(line)
-            evidence = Evidence(**{**item, "at": datetime.fromisoformat(item["at"])})
-            ledger.append(evidence)
-            if evidence.kind == "end":
-                error, digest = evidence.facts.get("error"), evidence.facts.get("digest")
-                ledger.end(
-                    evidence.record_id,
-                    Outcome(evidence.name),
-                    evidence.at,
-                    str(error) if error is not None else None,
-                    str(digest) if digest is not None else None,
-                )
-        path.unlink()
-        delivered.append(path.stem.removeprefix(_UNSENT))
+        try:
+            _deliver(ledger, path)
+        except Refused as problem:
+            problems.append(problem)
+        else:
+            delivered.append(path.stem.removeprefix(_UNSENT))
+    if problems:
+        first, *others = problems
+        first.facts.update({other.on: other.what for other in others})
+        raise first
     return tuple(delivered)
+
+
+def _deliver(ledger: Ledger, path: Path) -> None:
+    items, sent = _read(path), 0
+    try:
+        for evidence in items:
+            if evidence.kind == "end":
+                _end(ledger, evidence)
+            ledger.append(evidence)
+            sent += 1
+    finally:
+        if 0 < sent < len(items):
+            _write(path, path.read_text(encoding="utf-8").splitlines()[sent:])
+    path.unlink(missing_ok=True)
+
+
+def _end(ledger: Ledger, evidence: Evidence) -> None:
+    """The run's end is on record, unless another run has put one there meanwhile: that one stands."""
+    if ledger.record(evidence.record_id).outcome is not Outcome.RUNNING:
+        return
+    error, digest = evidence.facts.get("error"), evidence.facts.get("digest")
+    ledger.end(
+        evidence.record_id,
+        Outcome(evidence.name),
+        evidence.at,
+        str(error) if error is not None else None,
+        str(digest) if digest is not None else None,
+    )
+
+
+def _read(path: Path) -> list[Evidence]:
+    """Return everything that the file holds; nothing of it is sent if it is not as it was written."""
+    items = []
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        try:
+            item = json.loads(line)
+            items.append(Evidence(**{**item, "at": datetime.fromisoformat(item["at"])}))
+            if items[-1].kind == "end":
+                Outcome(items[-1].name)
+        except (ValueError, TypeError, KeyError) as error:
+            raise Refused(
+                f"line {number} is not evidence as a run has written it ({type(error).__name__})",
+                on=str(path),
+                state="nothing of this file was sent to the ledger; its run is left as it is on record",
+                next_action="mend the line or take it out, and the next reconciliation delivers the rest; or move the "
+                "file away, and give up what it says",
+            ) from None
+    return items
+
+
+def _write(path: Path, lines: Sequence[str]) -> None:
+    with replacing(path) as file:
+        file.write("".join(f"{line}\n" for line in lines).encode())

@@ -33,7 +33,7 @@ _REFUSED: tuple[tuple[tuple[type[psycopg.Error], ...], str, str], ...] = (
     (
         (errors.UndefinedTable, errors.InvalidSchemaName, errors.UndefinedColumn),
         "the ledger's tables are missing or of another version",
-        "prepare the ledger: 'slipway apply' does",
+        "start any release, rollback or 'slipway reconcile': it prepares the ledger, if its role may create tables",
     ),
     (
         (errors.InsufficientPrivilege,),

@@ -238,6 +238,9 @@ def reconcile(
         return
     ended = runs.follow(run_id, lambda text: out.print(text, markup=False, style="dim"))
     out.print(f"reconcile: {ended.state}")
+    if ended.state == "Cancelled":
+        out.print("another reconciliation was at work; what it found stands in its own run")
+        raise typer.Exit(Exit.NOT_REACHABLE)
     if not ended.completed:
         raise typer.Exit(Exit.UNSAFE)
 
@@ -370,7 +373,8 @@ def _readable_errors() -> Iterator[None]:
     try:
         yield
     except SlipwayError as error:
-        err.print(error.block(), markup=False)
+        # Broken by the terminal alone: a line of the block stays one line for whoever copies it or searches in it.
+        err.print(error.block(), markup=False, soft_wrap=True)
         codes = {Unsafe: Exit.UNSAFE, Retryable: Exit.NOT_REACHABLE}
         sys.exit(next((code for kind, code in codes.items() if isinstance(error, kind)), Exit.REFUSED))
 

@@ -7,6 +7,8 @@ from blocks.job import SERVICE_FILE, previous_release
 from flows.rollout import AT_ONCE
 from tasks.common.load import load_service
 from tasks.common.service import Promotion
+from tasks.common.units import show_percent
+from tasks.release.approval import wanted_before
 from tasks.release.request import ReleaseRequest
 from tasks.rollout.model import Observed
 from tasks.rollout.way import find_way, preview
@@ -44,7 +46,14 @@ def plan_release(request: ReleaseRequest) -> list[Part]:
         steps.append(f"{len(service.smoke)} smoke tests through the router")
         steps += [f"end-to-end: {command.name}" for command in service.end_to_end]
         parts.append(Part(f"rehearse in {environment}", steps))
-    steps = _rollout(estate, request.service, last, commit.sha[:12], service.promotion)
+    settings = estate.file.environments[last]
+    gates = ["all tests pass", "scans are clean", *(f"rehearsed in {environment}" for environment in before)]
+    steps = [f"gate: {name}" for name in [*gates, *(gate.name for gate in [*service.gates, *settings.gates])]]
+    if wanted_before(service.approval, settings.approval, None):
+        steps.append("ask a person before the start; the run is suspended until the answer")
+    steps += _rollout(estate, request.service, last, commit.sha[:12], service.promotion)
+    shares = [share for share in (service.approval.before if service.approval else []) if not isinstance(share, str)]
+    steps += [f"on the way: ask a person before {show_percent(share)} of the traffic" for share in shares]
     steps += [
         "validate: settle, watch the limits",
         *(f"feature: {check.label}" for check in service.validation.critical_features),

@@ -73,7 +73,7 @@ def settle(estate: OpenEstate, record: ReleaseRecord) -> list[str]:
             close_unstarted(estate, record, f"{name}: {decision.why}")
             return [tell_reconciled(estate, record, f"{name}: {decision.why}", "its record was closed")]
         case Action.RESUME:
-            done = f"run {resume(record)[:8]} finishes it"
+            done = f"run {resume(estate, record)[:8]} finishes it"
             return [tell_reconciled(estate, record, f"{name}: {decision.why}", done)]
         case Action.ROLL_BACK:
             return [roll_back(estate, record, f"{name}: {decision.why}")]

@@ -22,7 +22,7 @@ from tasks.release.steps import (
     publish,
     run_tests,
 )
-from tasks.rollout.steps import turned_back_on_failure
+from tasks.rollout.turn_back_steps import turned_back_on_failure
 from tasks.scan.judge import recorded_findings
 from tasks.scan.model import Finding
 from tasks.scan.steps import ScanTrees, scan

@@ -7,7 +7,7 @@ from flows.rollout import AT_ONCE, end_abandoned, open_rollout, roll_out, verify
 from tasks.release.lease_steps import take_leases
 from tasks.release.open_steps import open_rollback, recorded
 from tasks.release.request import RollbackRequest
-from tasks.rollout.steps import turned_back_on_failure
+from tasks.rollout.turn_back_steps import turned_back_on_failure
 
 
 def _run_name() -> str:

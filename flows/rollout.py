@@ -17,9 +17,9 @@ from tasks.rollout.steps import (
     settle,
     show_progress,
     soaked,
-    turn_back,
 )
 from tasks.rollout.strategies import paced_analysis, paced_validation
+from tasks.rollout.turn_back_steps import turn_back
 from tasks.rollout.way import preview
 
 AT_ONCE = BlueGreen.model_construct(strategy="blue-green", shift="instant", steps=[], watch_s=0.0, checks=[])
@@ -42,6 +42,7 @@ def open_rollout(job: Job, environment: str, promotion: Promotion) -> Rollout:
         workspace=job.folder,
         previous=job.previous(environment),
         soaked=job.soaked(environment),
+        recorded=job.is_recorded(environment),
     )
 
 
@@ -74,7 +75,9 @@ def roll_out(job: Job, rollout: Rollout) -> None:
 def ask(job: Job, rollout: Rollout, weight_percent: float | None) -> None:
     """A person has said yes, where one must be asked before the release starts here, or gets this share."""
     if not rollout.done:
-        require_approval(job, str(rollout), weight_percent, rollout.roles.stable_release, lambda: plan(rollout))
+        present, stable = rollout.observe().routing.weights.get(rollout.roles.candidate_slot, 0.0), rollout.stable
+        serving = stable[1] if stable is not None else None
+        require_approval(job, str(rollout), weight_percent, present, serving, lambda: plan(rollout))
 
 
 def watch(job: Job, rollout: Rollout, name: str, for_s: float, checks: tuple[Check, ...]) -> None:
@@ -153,6 +156,8 @@ def take_back(unfinished: Job, why: str) -> Outcome:
         if unfinished.artifact is None or unfinished.has(f"rehearse in {environment}"):
             continue
         rollout = open_rollout(unfinished, environment, AT_ONCE)
+        if rollout.standing:
+            continue
         if rollout.out and rollout.stable is not None:
             turn_back(rollout, why)
             outcome = Outcome.ROLLED_BACK

@@ -14,16 +14,15 @@ from blocks.context import Context
 from tasks.common.errors import Refused, Retryable
 from tasks.common.model import Problem, StrictModel, refuse
 from tasks.common.secrets import SecretRef
-from tasks.common.units import PositiveDuration
+from tasks.common.units import MAIL_PATTERN, PositiveDuration
 from tasks.notify.format import message_id, plain_text, redacted, subject
 from tasks.notify.model import Message
 
 _HOST = r"^[A-Za-z0-9:.-]+$"
-_ADDRESS = r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$"
 _SAYS_SHOWN = 200
 _TEMPORARY = range(400, 500)
 
-MailAddress = Annotated[str, Field(pattern=_ADDRESS, max_length=254)]
+MailAddress = Annotated[str, Field(pattern=MAIL_PATTERN, max_length=254)]
 """A plain address, without a name: nothing in it can be read as a second one, or as a header.
 
 *Source:* the atom of RFC 5322, section 3.2.3; lengths of RFC 5321, section 4.5.3.1.

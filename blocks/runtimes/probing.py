@@ -1,5 +1,6 @@
 """Readiness of instances: whom to ask, how often, and asked side by side."""
 
+import ssl
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,6 +12,8 @@ from blocks.runtimes.supervisor_rpc import Process
 _SIDE_BY_SIDE_AT_MOST = 64
 _EAGER_FOR_S = 10.0
 _EAGER_EVERY_S = 0.2
+# Probes are plain HTTP. Without it every client reads all certificates of the system, which takes longer than a probe.
+_NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def ready(programs: Collection[Program]) -> set[str]:
@@ -21,7 +24,9 @@ def ready(programs: Collection[Program]) -> set[str]:
     if not programs:
         return set()
     with (
-        httpx.Client(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0)) as client,
+        httpx.Client(
+            verify=_NO_CERTIFICATES, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0)
+        ) as client,
         ThreadPoolExecutor(min(len(programs), _SIDE_BY_SIDE_AT_MOST)) as pool,
     ):
         answers = pool.map(lambda program: _answers(client, program), programs)

@@ -65,7 +65,7 @@ class SupervisordRuntime(ThisMachine):
         def _ports_differ(self) -> Self:
             counts = Counter(port for slots in self.ports.values() for ports in slots.values() for port in ports)
             if twice := sorted(port for port, count in counts.items() if count > 1):
-                raise ValueError(f"ports: expected each port once; found more than once: {twice}")
+                raise ValueError(f"each port once in 'ports', and not {', '.join(map(str, twice))} again")
             return self
 
     def __init__(self, settings: Settings, context: Context) -> None:

@@ -118,7 +118,7 @@ def read(text: str) -> Document:
         node = loader.get_single_node()
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        return _broken(line, f"the unprintable character {error.character!r}", "printable text")
+        return _broken(line, f"the unprintable character {chr(error.character)!r}", "printable text")
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         return _broken(mark.line + 1 if mark else 1, *_in_words(str(error.problem)))

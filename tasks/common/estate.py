@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from tasks.common.gates import Gate, name_problems, placed
+from tasks.common.gates import Gate, name_problems, named
 from tasks.common.model import DriverSpec, Problem, Replicas, StrictModel, near, refuse
 from tasks.common.occasion import Occasion
 from tasks.common.preflight import Preflight
@@ -76,7 +76,7 @@ class Environment(StrictModel):
 
     @model_validator(mode="after")
     def _gates_differ(self) -> Self:
-        refuse("Environment", name_problems(placed("gates", self.gates)))
+        refuse("Environment", name_problems(named("gates", self.gates)))
         return self
 
 

@@ -151,23 +151,23 @@ def _query_problems(gate: Gate) -> list[Problem]:
     return found
 
 
-def placed(key: str, gates: Iterable[Gate]) -> list[tuple[Place, Gate]]:
-    """Return each gate of a list with its place."""
-    return [((key, position), gate) for position, gate in enumerate(gates)]
+def named(key: str, gates: Iterable[Gate]) -> list[tuple[Place, str]]:
+    """Return the name of each gate of a list with the gate's place."""
+    return [((key, position), gate.name) for position, gate in enumerate(gates)]
 
 
-def name_problems(gates: Iterable[tuple[Place, Gate]]) -> list[Problem]:
+def name_problems(gates: Iterable[tuple[Place, str]]) -> list[Problem]:
     """Return the gates whose name another one of the list has, or one of those that are always there.
 
     Args:
-        gates: of one list, with the place of each.
+        gates: the names of one list, with the place of each gate.
     """
     found, seen = [], set[str]()
-    for place, gate in gates:
+    for place, name in gates:
         where = (*place, "name")
-        if gate.name in (TESTS, COVERAGE, SCANS) or gate.name.startswith(REHEARSED):
+        if name in (TESTS, COVERAGE, SCANS) or name.startswith(REHEARSED):
             found.append(Problem(where, "the name of a gate that is always there", "another name"))
-        elif gate.name in seen:
-            found.append(Problem(where, f"the name {gate.name!r} a second time", "each name once"))
-        seen.add(gate.name)
+        elif name in seen:
+            found.append(Problem(where, f"the name {name!r} a second time", "each name once"))
+        seen.add(name)
     return found

@@ -1,7 +1,7 @@
 """Reading the two files that people write: everything that is wrong is told at once, with its line, before any use."""
 
 import itertools
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 from types import MappingProxyType
@@ -15,12 +15,12 @@ from tasks.common.estate import Environment, Estate, NotificationChannel, channe
 from tasks.common.gates import Gate, name_problems
 from tasks.common.mistakes import M, mistakes, problem_mistakes, show, validate
 from tasks.common.model import Check, DriverSpec, Metric, Place, Problem, near
+from tasks.common.preflight import early_problems
 from tasks.common.service import (
     CHECK_PLACES,
-    AcceptedFinding,
-    Approval,
     BlueGreen,
     Canary,
+    FindingKey,
     Rolling,
     Scan,
     ServiceFile,
@@ -28,6 +28,7 @@ from tasks.common.service import (
     approval_problems,
     check_problems,
     scan_problems,
+    shares,
     stage_problems,
     step_problems,
 )
@@ -84,6 +85,7 @@ def load_estate(
         if file is None:
             found += problem_mistakes(order_problems(_predecessors(document)), document)
             found += problem_mistakes(_channel_problems(document), document)
+            found += problem_mistakes(_check_problems(document), document)
         for place in _driver_places(document):
             found += _driver_mistakes(document, place, settings_models, known)
     return _sound(file, found, origin, "docs/reference/estate-file.md")
@@ -130,29 +132,60 @@ def _service_problems(document: Document) -> Iterator[Problem]:
         if document.at(("promotion", "strategy")) == strategy:
             problems = judge(_weights(document, ("promotion", key)))
             yield from (replace(each, place=("promotion", *each.place)) for each in problems)
-    model = _STRATEGIES.get(str(document.at(("promotion", "strategy"))))
-    promotion = _piece(document, ("promotion",), model) if model is not None else None
-    approval = _piece(document, ("approval",), Approval)
-    if promotion is not None and approval is not None:
-        yield from approval_problems(approval, promotion)
+    known = _shares(document)
+    if known is not None:
+        asked = {place: _percent(document.at(place)) for place in _matches(document.data, ("approval", "before", "*"))}
+        yield from approval_problems([share if share is not None else "" for share in asked.values()], known)
     scans = [(place, _piece(document, place, Scan)) for place in _matches(document.data, ("scan", "*"))]
     yield from scan_problems([(place, scan) for place, scan in scans if scan is not None])
-    gates = [(place, _piece(document, place, Gate)) for place in _matches(document.data, ("gates", "*"))]
-    yield from name_problems([(place, gate) for place, gate in gates if gate is not None])
-    accepted = [
-        (place, _piece(document, place, AcceptedFinding))
-        for place in _matches(document.data, ("accepted_findings", "*"))
-    ]
+    yield from name_problems(_names(document, ("gates", "*")))
     tools = {str(document.at((*place, "tool"))) for place, _ in scans}
-    yield from accepted_problems(tools, [(place, each) for place, each in accepted if each is not None])
+    yield from accepted_problems(tools, _accepted(document))
+
+
+def _check_problems(document: Document) -> Iterator[Problem]:
+    """Find what is wrong with the gates and preflight checks of an estate that has mistakes in other parts."""
+    for environment in _matches(document.data, ("environments", "*")):
+        yield from name_problems(_names(document, (*environment, "gates", "*")))
+        checks = (*environment, "preflight", "checks", "*")
+        yield from name_problems(_names(document, checks))
+        pieces = [(place, _piece(document, place, Gate)) for place in _matches(document.data, checks)]
+        yield from early_problems([(place, check) for place, check in pieces if check is not None])
+
+
+def _names(document: Document, pattern: Place) -> list[tuple[Place, str]]:
+    named = [(place, document.at((*place, "name"))) for place in _matches(document.data, pattern)]
+    return [(place, name) for place, name in named if isinstance(name, str)]
+
+
+def _accepted(document: Document) -> Iterator[tuple[Place, FindingKey]]:
+    for place in _matches(document.data, ("accepted_findings", "*")):
+        tool, rule, path = (document.at((*place, key)) for key in ("tool", "rule", "path"))
+        if isinstance(tool, str) and isinstance(rule, str):
+            yield place, (tool, rule, path if isinstance(path, str) else None)
+
+
+def _shares(document: Document) -> Sequence[float] | None:
+    """Return the shares of the traffic that a promotion gives; None where its mistakes leave that open."""
+    strategy = str(document.at(("promotion", "strategy")))
+    model = _STRATEGIES.get(strategy)
+    promotion = _piece(document, ("promotion",), model) if model is not None else None
+    if promotion is not None:
+        return shares(promotion)
+    return _weights(document, ("promotion", "stages")) or None if strategy == "canary" else None
+
+
+def _percent(value: object) -> float | None:
+    try:
+        return parse_percent(value)
+    except Expected:
+        return None
 
 
 def _weights(document: Document, place: Place) -> list[float]:
     """Return the weights of a list of stages; none if one of them is wrong or missing."""
-    try:
-        return [parse_percent(document.at((*item, "weight"))) for item in _matches(document.data, (*place, "*"))]
-    except Expected:
-        return []
+    found = [_percent(document.at((*item, "weight"))) for item in _matches(document.data, (*place, "*"))]
+    return [each for each in found if each is not None] if None not in found else []
 
 
 def _matches(data: Any, pattern: Place) -> Iterator[Place]:

@@ -70,7 +70,7 @@ def validate(model: type[M], data: Any) -> M | list[ErrorDetails]:
 def mistakes(
     model: type[BaseModel], errors: Iterable[ErrorDetails], document: Document, within: Place = ()
 ) -> list[Mistake]:
-    """Return pydantic's errors as mistakes of the file, one a place.
+    """Return pydantic's errors as mistakes of the file, one a place, or one a problem.
 
     Args:
         model: what the data was validated against.
@@ -78,14 +78,17 @@ def mistakes(
         document: the file.
         within: the place of the data in the file.
     """
-    found: dict[Place, list[tuple[str, str]]] = {}
+    found: dict[tuple[Place, str], list[tuple[str, str]]] = {}
     for error in errors:
         spot = _locate(model, error, document, within)
         if not any(spot.place[: len(each)] == each for each in document.unreadable):
-            found.setdefault(spot.place, []).append(_describe(error, spot, document.at(spot.place)))
+            described = _describe(error, spot, document.at(spot.place))
+            # Branches of a union say what each of them expects; problems are one mistake each.
+            own = described[0] if error["type"] == "problem" else ""
+            found.setdefault((spot.place, own), []).append(described)
     return [
         Mistake(document.line(place), show_place(place), pairs[0][0], " or ".join(dict.fromkeys(e for _, e in pairs)))
-        for place, pairs in found.items()
+        for (place, _), pairs in found.items()
     ]
 
 
@@ -202,9 +205,13 @@ def _follow(spot: _Spot, step: str | int, document: Document | None) -> _Spot:
         items = [get_args(each)[0] for each in options if get_origin(each) in (list, tuple) and get_args(each)]
         return _Spot(place, items[0] if items else None)
     if len(models) > 1:
-        return replace(spot, kind=next((each for each in models if _is_tagged(each, step)), None))
+        tagged = next((each for each in models if _is_tagged(each, step)), None)
+        owner = next((each for each in models if step in _fields(each)), None)
+        if tagged is None and owner is not None:
+            return _Spot(place, _fields(owner)[step].annotation, owner, _fields(owner)[step])
+        return replace(spot, kind=tagged)
     if models:
-        fields = {field.alias or name: field for name, field in models[0].model_fields.items()}
+        fields = _fields(models[0])
         if step in fields:
             return _Spot(place, fields[step].annotation, models[0], fields[step])
         return spot if len(options) > 1 else _Spot(place, None, models[0])
@@ -221,6 +228,10 @@ def _options(kind: Any) -> list[Any]:
     if get_origin(kind) in (Union, types.UnionType):
         return [option for each in get_args(kind) for option in _options(each)]
     return [] if kind is None or kind is type(None) else [kind]
+
+
+def _fields(model: type[BaseModel]) -> dict[str | int, FieldInfo]:
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def _is_tagged(model: type[BaseModel], tag: str) -> bool:

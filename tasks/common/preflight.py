@@ -1,12 +1,13 @@
 """What must hold before a release into an environment begins (REL-3), as the estate file writes it."""
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from tasks.common.gates import Gate, asked_about, name_problems, placed
-from tasks.common.model import Problem, StrictModel, refuse
+from tasks.common.gates import Gate, asked_about, name_problems, named
+from tasks.common.model import Place, Problem, StrictModel, refuse
 from tasks.common.units import Duration, Expected, Percent
 
 _HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
@@ -84,13 +85,23 @@ class Preflight(StrictModel):
 
     @model_validator(mode="after")
     def _nothing_is_released_yet(self) -> Self:
-        found = name_problems(placed("checks", self.checks))
-        for position, check in enumerate(self.checks):
-            if check.recorded is not None:
-                expected = "promql, sql or http: a run that begins has recorded nothing"
-                found.append(Problem(("checks", position, "recorded"), check.recorded, expected))
-            query = "promql" if check.promql else "sql"
-            for name in sorted(set(asked_about(check)) - set(_KNOWN)):
-                found.append(Problem(("checks", position, query), f"the name {name}", f"one of: {', '.join(_KNOWN)}"))
-        refuse("Preflight", found)
+        placed = [(("checks", position), check) for position, check in enumerate(self.checks)]
+        refuse("Preflight", name_problems(named("checks", self.checks)) + early_problems(placed))
         return self
+
+
+def early_problems(checks: Iterable[tuple[Place, Gate]]) -> list[Problem]:
+    """Return the checks that ask for what there is not before a release has begun.
+
+    Args:
+        checks: with the place of each.
+    """
+    found = []
+    for place, check in checks:
+        if check.recorded is not None:
+            expected = "promql, sql or http: a run that begins has recorded nothing"
+            found.append(Problem((*place, "recorded"), check.recorded, expected))
+        query = "promql" if check.promql else "sql"
+        for name in sorted(set(asked_about(check)) - set(_KNOWN)):
+            found.append(Problem((*place, query), f"the name {name}", f"one of: {', '.join(_KNOWN)}"))
+    return found

@@ -16,6 +16,7 @@ from tasks.common.errors import Refused, Retryable
 
 DEPLOYMENT = "slipway"
 """Name of every flow's deployment."""
+_CONFLICT = 409
 _SERVER_ERROR = 500
 
 
@@ -81,12 +82,23 @@ def answer_run(run_id: str, answer: dict[str, str]) -> None:
     on = f"run {run_id}"
     with _asking() as client:
         try:
-            result = client.resume_flow_run(UUID(run_id), run_input=answer)
+            # Asked for first: to resume a run that it does not know is an error of the server's own (Prefect 3.8).
+            known = client.read_flow_run(UUID(run_id))
+            result = client.resume_flow_run(known.id, run_input=answer)
         except (ObjectNotFound, ValueError) as error:
             raise Refused(
                 "the Prefect server does not know this run",
                 on=on,
                 next_action="'slipway releases list' shows the runs; give the whole id",
+            ) from error
+        except PrefectHTTPStatusError as error:
+            if error.response.status_code != _CONFLICT:
+                raise
+            raise Refused(
+                "somebody else has answered at the same moment",
+                on=on,
+                state="that answer was taken, this one was not",
+                next_action="'slipway releases show' says what was answered, and by whom",
             ) from error
     if result.status is SetStateStatus.ACCEPT:
         return

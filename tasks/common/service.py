@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tasks.common.gates import Gate, name_problems, placed
+from tasks.common.gates import Gate, name_problems, named
 from tasks.common.model import (
     Argv,
     Check,
@@ -24,6 +24,8 @@ from tasks.common.units import Day, Duration, Expected, Name, Percent, PositiveD
 
 Severity = Literal["critical", "high", "medium", "low"]
 ReportFormat = Literal["sarif", "detect-secrets", "pip-audit", "npm-audit"]
+FindingKey = tuple[str, str, str | None]
+"""Tool, rule and path of an accepted finding."""
 ExitCode = Annotated[int, Field(ge=0, le=255)]
 _AUDITS: tuple[ReportFormat, ...] = ("pip-audit", "npm-audit")
 
@@ -290,10 +292,10 @@ def problems(file: ServiceFile) -> list[Problem]:
     """Return what is wrong between the parts of a service file: checks against metrics, scanners against reports."""
     scans = [((("scan", n)), scan) for n, scan in enumerate(file.scan)]
     found = check_problems(file.metrics, file.placed_checks()) + scan_problems(scans)
-    found += name_problems(placed("gates", file.gates))
-    accepted = [(("accepted_findings", n), each) for n, each in enumerate(file.accepted_findings)]
+    found += name_problems(named("gates", file.gates))
+    accepted = [(("accepted_findings", n), (a.tool, a.rule, a.path)) for n, a in enumerate(file.accepted_findings)]
     found += accepted_problems({scan.tool for scan in file.scan}, accepted)
-    return found + (approval_problems(file.approval, file.promotion) if file.approval is not None else [])
+    return found + (approval_problems(file.approval.before, shares(file.promotion)) if file.approval else [])
 
 
 def shares(promotion: Promotion) -> list[float]:
@@ -307,14 +309,13 @@ def shares(promotion: Promotion) -> list[float]:
             return []
 
 
-def approval_problems(approval: Approval, promotion: Promotion) -> list[Problem]:
-    """Return the shares that an approval is asked for and that the promotion never gives."""
-    known = shares(promotion)
+def approval_problems(before: Sequence[str | float], known: Sequence[float]) -> list[Problem]:
+    """Return the shares that an approval is asked for and that the promotion never gives: none but those `known`."""
     expected = f"start{''.join(f', {write_percent(share)}' for share in known)}"
     return [
         Problem(("approval", "before", n), write_percent(share), f"one of: {expected}")
-        for n, share in enumerate(approval.before)
-        if share != "start" and share not in known
+        for n, share in enumerate(before)
+        if not isinstance(share, str) and share not in known
     ]
 
 
@@ -383,15 +384,15 @@ def scan_problems(scans: Iterable[tuple[Place, Scan]]) -> list[Problem]:
     ]
 
 
-def accepted_problems(tools: Collection[str], accepted: Iterable[tuple[Place, AcceptedFinding]]) -> list[Problem]:
+def accepted_problems(tools: Collection[str], accepted: Iterable[tuple[Place, FindingKey]]) -> list[Problem]:
     """Return the accepted findings of tools that are not run, and those that are accepted twice."""
     found, seen = [], set()
-    for place, each in accepted:
-        if each.tool not in tools:
-            unknown = f"the unknown scanner {each.tool!r}{near(each.tool, tools)}"
+    for place, key in accepted:
+        tool, rule, _ = key
+        if tool not in tools:
+            unknown = f"the unknown scanner {tool!r}{near(tool, tools)}"
             found.append(Problem((*place, "tool"), unknown, f"one of: {', '.join(sorted(tools)) or 'none'}"))
-        key = (each.tool, each.rule, each.path)
         if key in seen:
-            found.append(Problem((*place, "rule"), f"{each.rule!r} a second time", "each finding once"))
+            found.append(Problem((*place, "rule"), f"{rule!r} a second time", "each finding once"))
         seen.add(key)
     return found

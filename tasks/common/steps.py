@@ -10,6 +10,7 @@ import httpx
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import SettingsContext, get_settings_context
 from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 
@@ -57,11 +58,27 @@ def patiently(ask: Callable[[], T], *, within_s: float = 20.0) -> T:
 
 @contextmanager
 def only_shown() -> Iterator[None]:
-    """What is only shown in the Prefect UI never fails the work: without the server it is left out, and logged."""
+    """What is only shown in the Prefect UI never fails the work, nor holds it up.
+
+    Without the server it is left out, and logged.
+    """
     try:
-        yield
+        with _asked_once():
+            yield
     except (httpx.HTTPError, PrefectException) as problem:
         get_run_logger().warning("not shown in the Prefect UI: %s: %s", type(problem).__name__, problem)
+
+
+def _asked_once() -> SettingsContext:
+    """Return settings by which Prefect's clients do not try again.
+
+    One that was connected before would for a minute, and a release would stand still meanwhile, its traffic unwatched.
+    `temporary_settings` does the same, and reads all settings anew, which takes longer than what is asked.
+    """
+    found = get_settings_context()
+    client = found.settings.client.model_copy(update={"max_retries": 0})
+    settings = found.settings.model_copy(update={"client": client})
+    return SettingsContext(profile=found.profile, settings=settings)
 
 
 class ReadableErrors(logging.Filter):

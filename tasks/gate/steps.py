@@ -75,7 +75,6 @@ def require_gates(gating: Gating) -> tuple[Verdict, ...]:
         raise Refused(
             f"{len(closed)} of {len(verdicts)} gates are closed",
             on=f"{gating.names.service} {gating.names.commit[:7]} to {gating.names.environment}",
-            state=f"nothing was changed in {gating.names.environment}",
             next_action="do what each closed gate says, then release again",
             facts=closed,
         )

@@ -51,7 +51,7 @@ def preflight(job: Job, further: Further = _nothing_more) -> None:
         raise Refused(
             f"preflight found {len(wrong)} problems",
             on=f"{job.service.service} to {job.environment}",
-            next_action="mend all of them, then run this again; 'slipway doctor' looks at the same things",
+            next_action="mend all of them, then run this again; 'slipway doctor' looks at most of the same",
             facts={name: job.redact(text) for name, text in told(wrong).items()},
         )
     get_run_logger().info("preflight: all %d checks are well", len(findings))

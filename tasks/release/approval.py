@@ -13,6 +13,8 @@ from tasks.release.report import escape, table
 START = "start"
 """The place before anything is touched in the last environment."""
 _COMMITS_SHOWN = 20
+_DIGITS, _FINEST = 3, 0.001
+"""What weights are rounded to, in per cent, and the least one: a share is asked about also where it was rounded."""
 
 
 class Answer(StrEnum):
@@ -30,17 +32,24 @@ class Question:
     expires_at: datetime
 
 
-def wanted_before(approval: Approval | None, always: bool, stage_weight: float | None) -> bool:
+def wanted_before(
+    approval: Approval | None, always: bool, stage_weight: float | None, present_weight: float = 0.0
+) -> bool:
     """Return whether a person is asked before the start (`stage_weight` None) or before a share of the traffic.
+
+    A stage that jumps over a share is asked about as well: a first release goes to everybody at once.
 
     Args:
         approval: what the service file says.
         always: the environment asks before every start.
         stage_weight: the share that the candidate would get next, in per cent.
+        present_weight: the share that it has.
     """
     if stage_weight is None:
         return always or (approval is not None and START in approval.before)
-    return approval is not None and stage_weight in approval.before
+    shares = [share for share in approval.before if not isinstance(share, str)] if approval is not None else []
+    in_steps = [max(round(share, _DIGITS), _FINEST) for share in shares]
+    return any(round(present_weight, _DIGITS) < share <= round(stage_weight, _DIGITS) for share in in_steps)
 
 
 def asked(evidence: Sequence[Evidence], before: str) -> Question | None:

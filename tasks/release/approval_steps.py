@@ -8,12 +8,13 @@ from typing import Literal
 
 import httpx
 from prefect import suspend_flow_run
+from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectException
 from prefect.input import RunInput
 from prefect.logging import get_run_logger
 from prefect.runtime import deployment
 from prefect.utilities.urls import url_for
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from blocks.job import Job
 from tasks.common.errors import Refused, Retryable
@@ -41,6 +42,7 @@ def require_approval(
     job: Job,
     environment: str,
     weight_percent: float | None,
+    present_percent: float,
     stable: str | None,
     plan: Callable[[], Sequence[str]],
 ) -> None:
@@ -53,6 +55,7 @@ def require_approval(
         job: the release; a rollback is an emergency, which nobody is asked about.
         environment: where it wants to go on.
         weight_percent: the share of the traffic that it would get; None: before anything is placed there.
+        present_percent: the share that it has.
         stable: the release that serves there; None if none does.
         plan: gives the steps that a yes leads to.
 
@@ -63,7 +66,8 @@ def require_approval(
     """
     if environment != job.environment or job.record.kind is Kind.ROLLBACK:
         return
-    if not wanted_before(job.service.approval, job.site(environment).environment.approval, weight_percent):
+    always = job.site(environment).environment.approval
+    if not wanted_before(job.service.approval, always, weight_percent, present_percent):
         return
     before = where(weight_percent)
     past = job.estate.ledger.evidence(job.record.id)
@@ -91,7 +95,8 @@ def require_approval(
     else:
         expires_at = asked_for.expires_at
     job.waits_s = (expires_at - datetime.now(UTC)).total_seconds()
-    if job.waits_s <= 0:
+    # Prefect takes no late answer. One that came in time counts, however long the run had to wait for a worker.
+    if job.waits_s <= 0 and not _was_suspended(before):
         raise _expired(job, before)
     decision = _ask(job, before, text)
     job.journal.note(
@@ -121,13 +126,26 @@ def _ask(job: Job, before: str, text: str) -> Decision:
         )
     form = Decision.with_initial_data(description=text)
     try:
-        return suspend_flow_run(wait_for_input=form, timeout=math.ceil(job.waits_s), key=_key(before))
+        return suspend_flow_run(wait_for_input=form, timeout=max(1, math.ceil(job.waits_s)), key=_key(before))
+    except ValidationError as error:
+        raise Refused(
+            "it was set going without an answer",
+            on=f"{job.service.service} {job.commit.short}, before {before}",
+            next_action="release again, and answer by 'slipway approve' or the form behind 'Resume' in the Prefect UI",
+        ) from error
     except (httpx.HTTPError, PrefectException, RuntimeError) as error:
         raise Retryable(
             f"the run cannot be suspended: {type(error).__name__}: {error}",
             on="the Prefect server",
             next_action="look at the server, then release again",
         ) from error
+
+
+def _was_suspended(before: str) -> bool:
+    """Return whether this run has been suspended before that place, and so was set going again since."""
+    context = FlowRunContext.get()
+    run = context.flow_run if context is not None else None
+    return run is not None and _key(before) in (run.empirical_policy.pause_keys or ())
 
 
 def _key(before: str) -> str:

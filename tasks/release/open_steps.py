@@ -113,6 +113,8 @@ def open_rollback(request: RollbackRequest) -> Job:
     """
     estate = open_estate(request.estate)
     site = estate.site(request.service, request.environment)
+    if not request.to:
+        _require_nobody_else(estate, site)
     wanted = request.to or _before_present(estate, site)
     service, kept = kept_release(estate, request.service, wanted)
     _require_success(estate, site, kept)
@@ -133,6 +135,20 @@ def _require_success(estate: OpenEstate, site: Site, kept: ReleaseRecord) -> Non
             f"{kept.release[:7]} is not one of the last releases that succeeded here",
             on=str(target),
             next_action=f"choose one of: {', '.join(name[:7] for name in good) or 'none is kept'}",
+        )
+
+
+def _require_nobody_else(estate: OpenEstate, site: Site) -> None:
+    """No other run is at work here without traffic: 'the one before' would be one too far, as stable serves alone."""
+    target, run_id = site.target, flow_run.get_id()
+    lease = estate.ledger.leases.find(f"{target.service}/{target.environment}")
+    serving = [slot for slot, weight in site.router.observe().weights.items() if weight > 0]
+    if lease is not None and lease.live and lease.holder != run_id and len(serving) == 1:
+        raise Refused(
+            f"run {lease.holder[:8]} is at work here and has no traffic yet, so it is not clear what to go back to",
+            on=str(target),
+            next_action="to stop that run, cancel it in the Prefect UI: what serves goes on; to go back further, name "
+            "the release ('slipway releases list' shows what is kept)",
         )
 
 
@@ -237,9 +253,8 @@ def end_as(job: Job, outcome: Outcome, error: str | None) -> SlipwayError | None
         record, evidence = job.estate.ledger.record(job.record.id), job.estate.ledger.evidence(job.record.id)
     except SlipwayError as refusal:
         problem = refusal
-        job.journal.note("end", outcome, error=message, digest=digest)
-        left = save_unsent(job.journal, job.estate.workspace)
-        log.error("the ledger did not take everything; the rest is in %s: %s", left, problem)
+        job.journal.keep("end", outcome, error=message, digest=digest)
+        log.error("the ledger did not take everything; %s: %s", _kept(job), problem)
         record, evidence = replace(job.record, outcome=outcome, error=message, digest=digest), job.journal.unsent
         _tell_the_end(job, record)
     with only_shown():
@@ -250,6 +265,15 @@ def end_as(job: Job, outcome: Outcome, error: str | None) -> SlipwayError | None
         )
     log.info("%s of %s to %s: %s", record.kind, record.commit[:7], record.environment, outcome)
     return problem
+
+
+def _kept(job: Job) -> str:
+    """What the ledger has not taken is in a file, or at least in the run's log; returns where."""
+    try:
+        return f"the rest is in {save_unsent(job.journal, job.estate.workspace)}"
+    except OSError as problem:
+        lines = "; ".join(f"{item.kind} {item.name}: {item.facts}" for item in job.journal.unsent)
+        return f"the rest cannot be kept in a file ({problem.strerror}), and stands here only: {lines}"
 
 
 def _tell_the_end(job: Job, record: ReleaseRecord) -> None:

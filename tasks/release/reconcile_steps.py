@@ -19,7 +19,7 @@ from prefect.runtime import flow_run
 
 from blocks.estate import OpenEstate
 from blocks.job import Job
-from blocks.journal import deliver_unsent
+from blocks.journal import deliver_unsent, unsent_file
 from tasks.common.errors import Retryable, SlipwayError, Unsafe
 from tasks.common.model import Drift
 from tasks.common.run_steps import cancel_run, start_run, state_of
@@ -30,13 +30,15 @@ from tasks.release.account import NOTHING, account_text
 from tasks.release.approval import unanswered
 from tasks.release.model import Evidence, Kind, Outcome, ReleaseRecord
 from tasks.release.request import ReleaseRequest, RollbackRequest
-from tasks.release.unfinished import RunState, Unfinished
+from tasks.release.unfinished import RunState, Unfinished, deciding
 
 RESUMED_BY = "reconcile"
 """Who asks for a run that finishes what another one has left."""
 _LOOK_BACK = 1000
 _LOOK_EVERY_S = 5.0
 _SUSPENDED = "Suspended"
+_CANCELLED = ("Cancelling", "Cancelled")
+_RESUMED = "resumed"
 
 
 @dataclass
@@ -122,16 +124,22 @@ def survey(estate: OpenEstate, record: ReleaseRecord) -> Unfinished:
     evidence = estate.ledger.evidence(record.id)
     question = unanswered(evidence)
     state, name = _state(record.id)
+    path = estate.path_to(record.environment) if record.kind is Kind.RELEASE else [record.environment]
+    leases = [estate.ledger.leases.find(f"{record.service}/{environment}") for environment in path]
+    successors = [item.name for item in evidence if item.kind == _RESUMED]
     return Unfinished(
         run_id=record.id,
         rollback=record.kind is Kind.ROLLBACK,
         resumed=record.requested_by.startswith(RESUMED_BY),
-        lease=estate.ledger.leases.find(f"{record.service}/{record.environment}"),
+        lease=deciding(leases, record.id),
         had_lease=any(item.kind == "lease" for item in evidence),
         state=state,
         state_name=name,
         answer_until=question.expires_at if question is not None else None,
         out=_is_out(estate, record, evidence),
+        cancelled=name in _CANCELLED,
+        successor=_state(successors[-1])[0] if successors else None,
+        unsent=unsent_file(estate.workspace, record.id).exists(),
     )
 
 
@@ -157,14 +165,20 @@ def _state(run_id: str) -> tuple[RunState, str]:
     return (RunState.SUSPENDED if suspended else RunState.ALIVE), name
 
 
-def resume(record: ReleaseRecord) -> str:
-    """A new run finishes what this one has left; returns its id. *Idempotent:* yes, by the record's id."""
+def resume(estate: OpenEstate, record: ReleaseRecord) -> str:
+    """A new run finishes what this one has left, which is on record; returns its id.
+
+    *Idempotent:* yes, by the record's id.
+    """
     asked_by, key = f"{RESUMED_BY}, for run {record.id[:8]} of {record.requested_by}", f"resume-{record.id}"
     about = {"service": record.service, "environment": record.environment, "requested_by": asked_by}
     if record.kind is Kind.ROLLBACK:
         reason = f"run {record.id[:8]} has died"
-        return start_run("rollback", RollbackRequest(**about, to=record.release, reason=reason), key=key)
-    return start_run("release", ReleaseRequest(**about, commit=record.commit), key=key)
+        run_id = start_run("rollback", RollbackRequest(**about, to=record.release, reason=reason), key=key)
+    else:
+        run_id = start_run("release", ReleaseRequest(**about, commit=record.commit), key=key)
+    estate.ledger.append(Evidence(record.id, _RESUMED, run_id, datetime.now(UTC), {"by": RESUMED_BY}))
+    return run_id
 
 
 def tell_reconciled(estate: OpenEstate, record: ReleaseRecord, why: str, done: str) -> str:

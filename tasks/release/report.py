@@ -14,7 +14,7 @@ _HEADLINE = {
     Outcome.FAILED: "**failed**; {environment} was not changed",
     Outcome.ROLLED_BACK: "was **rolled back**; the former release serves {environment}",
     Outcome.UNSAFE: "needs a **person now**: the state of {environment} is not known to be good",
-    Outcome.INTERRUPTED: "was **interrupted**; another run has carried on from what it left in {environment}",
+    Outcome.INTERRUPTED: "was **interrupted** before its end, and has handed {environment} over: see why below",
 }
 _SLOWEST = 10
 _WIDTH = 110

@@ -124,30 +124,37 @@ def decide(run: Unfinished, policy: Policy, now: datetime) -> Decision:
         if run.state is RunState.ENDED:
             return Decision(Action.CLOSE, f"its run has ended ({run.state_name}) before its turn had come")
         return Decision(Action.LEAVE, "it waits for its turn")
+    return _untended(run, policy, now)
+
+
+def _untended(run: Unfinished, policy: Policy, now: datetime) -> Decision:
+    """It has had its turn, and nobody renews its lease."""
+    kept = run.lease is not None and run.lease.live
     if run.unsent:
         return Decision(Action.REPORT, "its last words are in a file that the ledger has not taken")
     if run.successor not in (None, RunState.ENDED):
         return Decision(Action.LEAVE, "another run was started to finish it")
     if run.answer_until is not None and run.state is not RunState.ALIVE and not _came_back(run):
         return _waiting(run, run.answer_until, now)
-    if lease is not None and lease.live and run.state is RunState.ALIVE:
+    if kept and run.state is RunState.ALIVE:
         return Decision(Action.LEAVE, "it is about to go on")
-    if lease is not None and lease.live and run.state is RunState.SUSPENDED:
-        return Decision(Action.WATCH, f"it was suspended by hand, and is kept for another {lease.left_s:.0f} s")
+    if kept and run.state is RunState.SUSPENDED:
+        return Decision(Action.WATCH, "it was suspended by hand, and its lease is kept for it")
     return _dead(run, policy)
 
 
 def _came_back(run: Unfinished) -> bool:
     """Return whether it was resumed, and ended before it could put the answer on record."""
-    own = run.lease is not None and run.lease.holder == run.run_id
-    return run.state is RunState.ENDED and own and run.lease is not None and not run.lease.parked
+    lease = run.lease
+    return run.state is RunState.ENDED and lease is not None and lease.holder == run.run_id and not lease.parked
 
 
 def _waiting(run: Unfinished, answer_until: datetime, now: datetime) -> Decision:
-    if run.state is RunState.ENDED:
-        return Decision(Action.ROLL_BACK, f"its run was ended ({run.state_name}) while it waited for an answer")
+    # First: an answer that comes too late ends the run on the Prefect server.
     if now > answer_until:
         return Decision(Action.ROLL_BACK, f"nobody has answered until {answer_until:%Y-%m-%d %H:%M:%S} UTC")
+    if run.state is RunState.ENDED:
+        return Decision(Action.ROLL_BACK, f"its run was ended ({run.state_name}) while it waited for an answer")
     return Decision(Action.WATCH, f"it waits for an answer until {answer_until:%Y-%m-%d %H:%M:%S} UTC")
 
 

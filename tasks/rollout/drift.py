@@ -4,7 +4,8 @@ from collections.abc import Collection
 
 from tasks.common.model import Drift, Target
 from tasks.common.units import show_percent
-from tasks.rollout.model import Health, Instance, Observed
+from tasks.rollout.capacity import FULL, thousandths
+from tasks.rollout.model import Admission, Health, Instance, Observed
 
 
 def find_drift(where: Target, observed: Observed, recorded: str | None, replicas: int) -> tuple[Drift, ...]:
@@ -72,7 +73,7 @@ def _instances(where: Target, observed: Observed, replicas: int) -> list[Drift]:
                     "read its log; releasing the same commit again replaces it",
                 )
             )
-    up = [m for m in observed.routing.members if m.slot in serving and m.up]
+    up = [m for m in observed.routing.members if m.slot in serving and m.up and m.admission is Admission.IN]
     if serving and len(up) < replicas:
         found.append(
             Drift(
@@ -86,11 +87,16 @@ def _instances(where: Target, observed: Observed, replicas: int) -> list[Drift]:
 
 
 def _release(where: Target, observed: Observed, recorded: str) -> list[Drift]:
-    releases = {i.slot: i.release for i in observed.instances}
-    shares = {releases.get(s, "nothing"): weight for s, weight in observed.routing.weights.items() if weight > 0}
-    if shares == {recorded: 100.0}:
+    shares: dict[tuple[str, ...], float] = {}
+    for slot, weight in observed.routing.weights.items():
+        if weight > 0:
+            there = tuple(sorted({i.release for i in observed.instances if i.slot == slot})) or ("nothing",)
+            shares[there] = shares.get(there, 0.0) + weight
+    if list(shares) == [(recorded,)] and thousandths(shares[recorded,]) == FULL:
         return []
-    found = ", ".join(f"{name[:7]} {show_percent(weight)}" for name, weight in sorted(shares.items()))
+    found = ", ".join(
+        f"{' and '.join(name[:7] for name in names)} {show_percent(weight)}" for names, weight in sorted(shares.items())
+    )
     return [
         Drift(
             where,

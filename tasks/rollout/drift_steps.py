@@ -21,8 +21,7 @@ def look_for_drift(estate: OpenEstate, service: str, environment: str) -> tuple[
     Raises:
         Retryable: the ledger, the runtime or the router does not answer.
     """
-    lease = estate.ledger.leases.find(f"{service}/{environment}")
-    if lease is not None and lease.live:
+    if _at_work(estate, service, environment):
         return ()
     site = estate.site(service, environment)
     last = all(each.promotes_from != environment for each in estate.file.environments.values())
@@ -38,6 +37,8 @@ def look_for_drift(estate: OpenEstate, service: str, environment: str) -> tuple[
 def stop_half_made(estate: OpenEstate, service: str, environment: str, kept: Collection[str]) -> list[str]:
     """Instances without traffic, of releases that never succeeded, are stopped; returns one line for each.
 
+    Nothing is stopped where a run is at work, or is suspended to wait for an answer: they are its candidates.
+
     *Idempotent:* yes.
 
     Args:
@@ -50,6 +51,8 @@ def stop_half_made(estate: OpenEstate, service: str, environment: str, kept: Col
         Refused: somebody is at work there.
         Retryable: the ledger, the runtime or the router does not answer.
     """
+    if _at_work(estate, service, environment):
+        return []
     site = estate.site(service, environment)
     if not half_made(Observed(site.runtime.observe(), site.router.observe()), kept):
         return []
@@ -63,3 +66,8 @@ def stop_half_made(estate: OpenEstate, service: str, environment: str, kept: Col
     for line in lines:
         get_run_logger().warning(line)
     return lines
+
+
+def _at_work(estate: OpenEstate, service: str, environment: str) -> bool:
+    lease = estate.ledger.leases.find(f"{service}/{environment}")
+    return lease is not None and lease.live

@@ -2,8 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import assert_never
@@ -11,14 +10,11 @@ from uuid import UUID
 
 from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.exceptions import Pause
 from prefect.logging import get_run_logger
 
 from blocks.estate import Site
-from blocks.job import Job
 from blocks.journal import Journal
-from tasks.common.errors import UNCHANGED, Refused, Retryable, SlipwayError, Unsafe
-from tasks.common.lease import LeaseLost
+from tasks.common.errors import Refused, Retryable, Unsafe
 from tasks.common.service import Promotion
 from tasks.common.steps import ONCE, TRANSIENT, only_shown, patiently
 from tasks.common.units import show_duration, show_percent
@@ -39,7 +35,6 @@ from tasks.rollout.model import (
 )
 from tasks.rollout.plan import converge, describe, roles
 from tasks.rollout.ports import Endpoint
-from tasks.rollout.strategies import stable_stage
 from tasks.rollout.way import Way, find_way
 
 _ALL_PERCENT = 100.0
@@ -63,6 +58,10 @@ class Rollout:
         workspace: folder for fetched archives.
         previous: the release that was last recorded as stable here; only asked where observation has no answer.
         soaked: names of the stages that this same run has watched to their end before it was suspended.
+        recorded: this very release is the one that was last recorded as successful here.
+
+    `standing` says that it served alone here, as is recorded, before this rollout began: what fails now is no reason to
+    take it away from users.
     """
 
     site: Site
@@ -73,6 +72,7 @@ class Rollout:
     workspace: Path
     previous: str | None = None
     soaked: Collection[str] = ()
+    recorded: bool = False
     roles: Roles = field(init=False)
     limits: Limits = field(init=False)
     way: tuple[Stage, ...] = field(init=False)
@@ -80,11 +80,13 @@ class Rollout:
     progress_id: UUID | None = field(default=None, init=False)
     reached: Stage | None = field(default=None, init=False)
     moved: bool = field(default=False, init=False)
+    standing: bool = field(init=False)
 
     def __post_init__(self) -> None:
         """Decide what is whose, and what is left to do."""
         found = self.find_way()
         self.roles, self.limits, self.way, self.proving = found.roles, found.limits, found.left, found.proving
+        self.standing = found.done and self.recorded
 
     def find_way(self) -> Way:
         """Return what is left to do, by what is observed at this moment."""
@@ -275,91 +277,6 @@ def show_progress(rollout: Rollout, reached: int, text: str) -> None:
             rollout.progress_id = made
         else:
             update_progress_artifact(rollout.progress_id, progress=percent, description=shown)
-
-
-@contextmanager
-def turned_back_on_failure(job: Job, rollout: Rollout) -> Iterator[None]:
-    """Whatever goes wrong inside the block, also a cancelled run: the former release serves again (REL-12).
-
-    `job.turned_back` then names the environment, unless nothing served there before. Nothing is turned back where the
-    run is suspended to wait for an answer, nor where its lease is lost: then another run decides what serves.
-
-    Raises:
-        Unsafe: going back failed as well, or there is no former release; a person must look.
-        LeaseLost: another run has taken over.
-    """
-    try:
-        yield
-    except Pause:
-        raise
-    except BaseException as error:
-        if rollout.moved:
-            job.moved.add(str(rollout))
-        if isinstance(error, LeaseLost) or _untouched(rollout):
-            raise
-        why = error.what if isinstance(error, SlipwayError) else str(error) or type(error).__name__
-        turn_back(rollout, why, error)
-        now = f"nothing serves in {rollout}, as before"
-        if rollout.roles.stable_release is not None:
-            job.turned_back.add(str(rollout))
-            now = f"{rollout.roles.stable_release[:7]} serves all traffic of {rollout} again"
-        if isinstance(error, SlipwayError):
-            error.state = now if error.state == UNCHANGED else f"{error.state}; {now}"
-            error.next_action = f"nothing at once; before the next try: {error.next_action}"
-        raise
-    job.moved.add(str(rollout))
-
-
-def _untouched(rollout: Rollout) -> bool:
-    """Return whether there is certainly nothing to turn back; where that cannot be seen, there may be."""
-    try:
-        return rollout.untouched
-    except SlipwayError as problem:
-        get_run_logger().warning("%s: turned back without having looked: %s", rollout, problem.what)
-        return False
-
-
-def turn_back(rollout: Rollout, why: str, cause: BaseException | None = None) -> None:
-    """The former release serves alone, and nothing of the candidate runs. *Idempotent:* yes.
-
-    Raises:
-        Unsafe: there is no former release, another one is stable by now, or going back failed.
-        LeaseLost: another run has taken over.
-    """
-    stable = rollout.roles.stable_release
-    if stable is None and rollout.observe().routing.weights.get(rollout.roles.candidate_slot, 0.0) == 0:
-        get_run_logger().error("%s: nothing served before, and nothing serves now: %s", rollout, why)
-        return
-    if stable is None:
-        raise Unsafe(
-            f"the first release failed, and there is none to go back to: {why}",
-            on=str(rollout.site.target),
-            state=f"{rollout.workload.release[:7]} was left as it is",
-            next_action="mend the cause and release again, or stop the instances by hand",
-        ) from cause
-    found = rollout.found_stable(rollout.observe())
-    if found != stable:
-        raise Unsafe(
-            f"somebody else has released here meanwhile, so nothing is turned back: {why}",
-            on=str(rollout.site.target),
-            state=f"stable was {stable[:7]}, and is {(found or 'none')[:7]}; the traffic was left as it is",
-            next_action="'slipway status' shows what serves; 'slipway releases list' shows who released",
-        ) from cause
-    get_run_logger().error("%s: going back to %s: %s", rollout, stable[:7], why)
-    rollout.journal.note("roll-back", str(rollout), to=stable, reason=why)
-    try:
-        advance(rollout, stable_stage(rollout.site.environment.replicas), going_back=True)
-    except LeaseLost:
-        raise
-    except Exception as problem:
-        ours = problem if isinstance(problem, SlipwayError) else None
-        raise Unsafe(
-            f"the roll-back failed: {ours.what if ours else f'{type(problem).__name__}: {problem}'}",
-            on=str(rollout.site.target),
-            state=f"unknown; the roll-back was started because: {why}",
-            next_action=f"mend it{f' ({ours.next_action})' if ours else ''}, then run the release or a rollback again",
-            facts=ours.facts if ours else None,
-        ) from cause
 
 
 def require_unchanged(rollout: Rollout) -> None:

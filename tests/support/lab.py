@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -285,6 +285,17 @@ def running_lab(var: Path) -> Iterator[LabPlace]:
 
 def commit_quick_canary(place: LabPlace, version: str) -> None:
     """`version` is a tag: v2 with one quick test, and a canary that starts at 5 %, so that a test sees more of it."""
+
+    def without_small_stages(service: dict[str, Any]) -> None:
+        service["promotion"]["stages"] = [
+            s for s in service["promotion"]["stages"] if s["weight"] not in ("0.1%", "1%")
+        ]
+
+    commit_quick(place, version, without_small_stages)
+
+
+def commit_quick(place: LabPlace, version: str, change: Callable[[dict[str, Any]], None]) -> None:
+    """`version` is a tag: v2 with one quick test and one scan, its service file changed further."""
     repository = Repo(place.lab.campus_repository)
     repository.git("checkout", "--quiet", "v2")
     path = repository.path / "slipway.yaml"
@@ -296,7 +307,7 @@ def commit_quick_canary(place: LabPlace, version: str) -> None:
     del service["test"]["coverage"]
     # The comments that tell detect-secrets what is no secret are lost here.
     service["scan"] = [scan for scan in service["scan"] if scan["tool"] == "bandit"]
-    service["promotion"]["stages"] = [s for s in service["promotion"]["stages"] if s["weight"] not in ("0.1%", "1%")]
+    change(service)
     place.versions[version] = repository.commit(f"Quick canary {version}", {"slipway.yaml": yaml.safe_dump(service)})
     repository.git("tag", version)
 

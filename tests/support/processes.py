@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -11,16 +12,27 @@ from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
+_FIRST_PORT = 10_000
+_PORTS_EACH = 5_000
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port of 127.0.0.1 that nobody listens on now, and that no other process of this test run is given.
+
+    From below the range that the system takes for connections, each process of the run from a part of its own.
+    """
+    part = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ports = range(_FIRST_PORT + part * _PORTS_EACH, _FIRST_PORT + (part + 1) * _PORTS_EACH)
+    for port in random.sample(ports, len(ports)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError(f"no port is free from {ports.start} to {ports.stop - 1}")
 
 
-def wait_until(condition: Callable[[], T], *, within_s: float = 30.0, what: str = "the condition") -> T:
+def wait_until(
+    condition: Callable[[], T], *, within_s: float = 30.0, what: str = "the condition", every_s: float = 0.02
+) -> T:
     """Poll until the condition is true, and return what it returned. A timeout fails the test, naming `what`."""
     deadline = time.monotonic() + within_s
     while True:
@@ -29,7 +41,7 @@ def wait_until(condition: Callable[[], T], *, within_s: float = 30.0, what: str 
             return found
         if time.monotonic() > deadline:
             raise AssertionError(f"{what} did not come true within {within_s} s")
-        time.sleep(0.02)
+        time.sleep(every_s)
 
 
 def listens(port: int) -> bool:

@@ -1,13 +1,12 @@
 """A flow, or a Prefect server, in a process of its own that can be killed; the flow stands still where it is told to.
 
-The processes are forked from one that has imported Prefect already. In a flow's process the drivers of runtime, router
-and metrics are wrapped: each call is told before it is made, and again if it fails.
+The processes are forked from one that has imported Prefect already. In a flow's process the drivers of runtime, router,
+metrics and prober are wrapped: each call is told before it is made, and again if it fails.
 """
 
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +20,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from blocks import DRIVERS
 from blocks.context import Context
 from blocks.metrics.prometheus import PrometheusMetrics
+from blocks.prober import HttpProber
 from blocks.routers.haproxy import HaproxyRouter
 from blocks.runtimes.supervisord import SupervisordRuntime
 from flows.reconcile import reconcile
@@ -28,14 +28,17 @@ from flows.release import release
 from flows.rollback import rollback
 from tasks.common.capacity import Capacity
 from tasks.common.errors import SlipwayError
+from tasks.common.model import HttpCheck
 from tasks.common.units import show_percent
+from tasks.release.ports import HttpResult
 from tasks.release.request import ReconcileRequest, ReleaseRequest, RollbackRequest
 from tasks.rollout.model import Instance, Routing, Workload
 from tasks.rollout.ports import Endpoint
 
 T = TypeVar("T")
 
-REACHED, FAILED, ENDED = "reached", "failed", "ended"
+FEATURE = "/feature"
+"""Where the critical feature of the service is."""
 _FLOWS: Mapping[str, tuple[Flow[..., None], type[Any]]] = {
     "release": (release, ReleaseRequest),
     "rollback": (rollback, RollbackRequest),
@@ -44,15 +47,16 @@ _FLOWS: Mapping[str, tuple[Flow[..., None], type[Any]]] = {
 
 
 class _Stage:
-    """Where this process tells what it is about, and stands still.
+    """Where this process tells what it is about, and stands still."""
 
-    Args:
-        pipe: to the test.
-        at: the call before which it stands still, the first time that it comes there; '' for none.
-        candidate: the slot that the release goes into.
-    """
+    def open(self, pipe: Connection, at: str, candidate: str) -> None:
+        """From now on it is told.
 
-    def __init__(self, pipe: Connection, at: str, candidate: str) -> None:
+        Args:
+            pipe: to the test.
+            at: the call before which it stands still, the first time that it comes there; '' for none.
+            candidate: the slot that the release goes into.
+        """
         self.candidate = candidate
         self._pipe = pipe
         self._at = at
@@ -63,7 +67,7 @@ class _Stage:
 
     def make(self, step: str, call: Callable[[], T]) -> T:
         """The step is told, and taken when the test lets it be."""
-        self._pipe.send((REACHED, step))
+        self._pipe.send(("reached", step))
         if step == self._at:
             self._at = ""
             self._pipe.recv()
@@ -74,11 +78,11 @@ class _Stage:
         try:
             return call()
         except SlipwayError as error:
-            self._pipe.send((FAILED, f"{step}: {error.what}"))
+            self._pipe.send(("failed", f"{step}: {error.what}"))
             raise
 
 
-_stage: _Stage
+_stage = _Stage()
 
 
 class TellingRuntime:
@@ -154,16 +158,30 @@ class TellingMetrics:
         self._real.check()
 
 
+class TellingProber:
+    """Implements `Prober`; tells of the checks of critical features, the last step of every run."""
+
+    Settings = HttpProber.Settings
+
+    def __init__(self, settings: HttpProber.Settings, context: Context) -> None:
+        self._real = HttpProber(settings, context)
+
+    def probe(self, base_url: str, checks: Sequence[HttpCheck]) -> tuple[HttpResult, ...]:
+        if checks[0].path != FEATURE:
+            return self._real.probe(base_url, checks)
+        return _stage.make("prove features", lambda: self._real.probe(base_url, checks))
+
+
 def run_flow(
     name: str, request: Mapping[str, str], env: Mapping[str, str], log: Path, pipe: Connection, at: str, candidate: str
 ) -> None:
     """The flow has run to its end; what it ended with was told. To be called in a process of its own."""
-    global _stage
     _begin(env, log)
-    _stage = _Stage(pipe, at, candidate)
+    _stage.open(pipe, at, candidate)
     DRIVERS["runtime"]["supervisord"] = f"{__name__}:TellingRuntime"
     DRIVERS["router"]["haproxy"] = f"{__name__}:TellingRouter"
     DRIVERS["metrics"]["prometheus"] = f"{__name__}:TellingMetrics"
+    DRIVERS["prober"]["http"] = f"{__name__}:TellingProber"
     flow, model = _FLOWS[name]
     # The end of a flow waits a second for the thread that sends heartbeats.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
@@ -172,14 +190,13 @@ def run_flow(
             flow(model.model_validate(request))
         except BaseException as problem:
             error = f"{type(problem).__name__}: {problem}"
-    pipe.send((ENDED, error))
+    pipe.send(("ended", error))
 
 
 def serve_prefect(port: int, env: Mapping[str, str], log: Path) -> None:
     """A Prefect server runs until it is killed. To be called in a process of its own."""
     _begin(env, log)
-    with nullcontext():
-        uvicorn.run(create_app(final=True), host="127.0.0.1", port=port, log_level="warning")
+    uvicorn.run(create_app(final=True, webserver_only=True), host="127.0.0.1", port=port, log_level="warning")
 
 
 def _begin(env: Mapping[str, str], log: Path) -> None:

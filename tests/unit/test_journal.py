@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from blocks.context import Context
-from blocks.journal import Journal, save_unsent
+from blocks.journal import Journal, deliver_unsent, save_unsent, unsent_file
 from blocks.memory.ledger import MemoryLedger
 from tasks.common.errors import Refused, Retryable, SlipwayError
 from tasks.common.redaction import Redactor
-from tasks.release.model import Evidence
+from tasks.release.model import Evidence, Outcome
 from tests.support.ledger import record
 
 
@@ -167,3 +167,145 @@ def test_threads_that_note_at_the_same_time_note_everything_once() -> None:
     first.join()
     second.join()
     assert ledger.names() == ["first", "second"]
+
+
+# Delivered later
+
+
+def ended_while_away(ledger: AwayLedger, folder: Path, run: str = "run-1") -> Path:
+    """A run has noted two facts and its end, and the ledger has taken none of it."""
+    ledger.begin(record(run))
+    ledger.away = SILENT
+    journal = Journal(ledger, run, str)
+    journal.note("step", "shift", weight_percent=5.0)
+    journal.note("step", "drain")
+    journal.keep("end", Outcome.ROLLED_BACK, error="errors of 3 %", digest="sha256:ab")
+    path = save_unsent(journal, folder)
+    ledger.away = None
+    return path
+
+
+def test_what_was_not_sent_is_delivered_with_its_end_and_its_file_is_gone(ledger: AwayLedger, tmp_path: Path) -> None:
+    path = ended_while_away(ledger, tmp_path)
+    assert deliver_unsent(ledger, tmp_path) == ("run-1",)
+    assert ledger.names() == ["shift", "drain", "rolled-back"]
+    assert ledger.evidence("run-1")[0].facts == {"weight_percent": 5.0}
+    ended = ledger.record("run-1")
+    assert (ended.outcome, ended.error, ended.digest) == (Outcome.ROLLED_BACK, "errors of 3 %", "sha256:ab")
+    assert ended.ended_at == ledger.evidence("run-1")[2].at
+    assert not path.exists()
+
+
+def test_delivering_again_changes_nothing(ledger: AwayLedger, tmp_path: Path) -> None:
+    ended_while_away(ledger, tmp_path)
+    deliver_unsent(ledger, tmp_path)
+    before = (ledger.evidence("run-1"), ledger.record("run-1"))
+    assert deliver_unsent(ledger, tmp_path) == ()
+    assert deliver_unsent(ledger, tmp_path / "no such folder") == ()
+    assert (ledger.evidence("run-1"), ledger.record("run-1")) == before
+
+
+@AWAY
+def test_ledger_that_is_still_away_leaves_the_file_as_it_is(
+    ledger: AwayLedger, tmp_path: Path, away: SlipwayError
+) -> None:
+    path = ended_while_away(ledger, tmp_path)
+    text, ledger.away = path.read_text(), away
+    with pytest.raises(type(away), match=away.what):
+        deliver_unsent(ledger, tmp_path)
+    assert path.read_text() == text
+    assert ledger.names() == []
+
+
+class TiredLedger(AwayLedger):
+    """A ledger that goes away after it has taken a number of facts."""
+
+    strength = 1
+
+    def append(self, evidence: Evidence) -> None:
+        """As `MemoryLedger.append`, until it is tired."""
+        super().append(evidence)
+        self.strength -= 1
+        if self.strength == 0:
+            self.away = SILENT
+
+
+def test_ledger_that_goes_away_half_way_is_not_told_the_same_twice(tmp_path: Path) -> None:
+    ledger = TiredLedger()
+    path = ended_while_away(ledger, tmp_path)
+    with pytest.raises(Retryable):
+        deliver_unsent(ledger, tmp_path)
+    assert ledger.names() == ["shift"]
+    assert len(path.read_text().splitlines()) == 2
+    ledger.away = None
+    assert deliver_unsent(ledger, tmp_path) == ("run-1",)
+    assert ledger.names() == ["shift", "drain", "rolled-back"]
+
+
+def test_end_that_another_run_has_put_on_record_meanwhile_stands(ledger: AwayLedger, tmp_path: Path) -> None:
+    path = ended_while_away(ledger, tmp_path)
+    ledger.end("run-1", Outcome.INTERRUPTED, record().started_at, "taken over", None)
+    assert deliver_unsent(ledger, tmp_path) == ("run-1",)
+    assert ledger.record("run-1").outcome is Outcome.INTERRUPTED
+    assert ledger.names()[-1] == "rolled-back", "what the run said is kept beside it"
+    assert not path.exists()
+
+
+def test_end_is_kept_for_the_file_also_where_the_ledger_is_back_by_then(ledger: AwayLedger, tmp_path: Path) -> None:
+    journal = Journal(ledger, "run-1", str)
+    journal.keep("end", Outcome.SUCCEEDED, error=None, digest="sha256:ab")
+    save_unsent(journal, tmp_path)
+    deliver_unsent(ledger, tmp_path)
+    assert (ledger.record("run-1").outcome, ledger.record("run-1").error) == (Outcome.SUCCEEDED, None)
+
+
+MALFORMED = [
+    "{",
+    "[]",
+    "null",
+    "{}",
+    '{"record_id": "run-1"}',
+    '{"record_id": "run-1", "kind": "step", "name": "shift", "at": "noon"}',
+    '{"record_id": "run-1", "kind": "step", "name": "shift", "at": 5}',
+    '{"record_id": "run-1", "kind": "step", "name": "x", "at": "2026-03-01T12:00:00+00:00", "colour": "red"}',
+    '{"record_id": "run-1", "kind": "end", "name": "exploded", "at": "2026-03-01T12:00:00+00:00"}',
+    "\x00\ufffd",
+]
+
+
+@pytest.mark.parametrize("line", MALFORMED)
+def test_file_that_is_not_as_it_was_written_is_refused_by_its_line_and_nothing_of_it_is_sent(
+    ledger: AwayLedger, tmp_path: Path, line: str
+) -> None:
+    path = ended_while_away(ledger, tmp_path)
+    whole = path.read_text()
+    path.write_text(f"{whole}{line}\n")
+    with pytest.raises(Refused, match="line 4 is not evidence as a run has written it") as caught:
+        deliver_unsent(ledger, tmp_path)
+    assert caught.value.on == str(path)
+    assert "move the file away" in caught.value.next_action
+    assert ledger.names() == []
+    path.write_text(whole)
+    assert deliver_unsent(ledger, tmp_path) == ("run-1",), "the mended file is delivered"
+
+
+def test_file_that_is_cut_off_inside_a_character_is_refused(ledger: AwayLedger, tmp_path: Path) -> None:
+    path = ended_while_away(ledger, tmp_path)
+    path.write_bytes(path.read_bytes()[:-20] + b"\xc3")
+    with pytest.raises(Refused, match="line 3"):
+        deliver_unsent(ledger, tmp_path)
+
+
+def test_files_that_cannot_be_delivered_are_all_named_and_keep_nothing_else_back(
+    ledger: AwayLedger, tmp_path: Path
+) -> None:
+    ended_while_away(ledger, tmp_path)
+    broken, stranger = unsent_file(tmp_path, "run-0"), unsent_file(tmp_path, "run-9")
+    broken.write_text("{\n")
+    stranger.write_text(unsent_file(tmp_path, "run-1").read_text().replace("run-1", "run-9"))
+    with pytest.raises(Refused) as caught:
+        deliver_unsent(ledger, tmp_path)
+    assert caught.value.on == str(broken)
+    assert ledger.names() == ["shift", "drain", "rolled-back"]
+    assert [path.name for path in sorted(tmp_path.iterdir())] == [broken.name, stranger.name]
+    assert len(caught.value.facts) == 1, "the run that the ledger does not know is named as well"

@@ -189,11 +189,11 @@ def test_what_an_operator_has_to_read_stays(text: str) -> None:
      "Bearer a", "authorization: ", "github_pat_", "ghp_a", "hunter", "\\", "token" + " " * 9],
 )  # fmt: skip
 def test_no_shape_makes_a_long_line_explode(piece: str) -> None:
-    line = piece * (2**20 // len(piece))
+    line = piece * (2**18 // len(piece))
     redactor = Redactor(["hunter2-hunter2", "aaab" * 3])
-    # A quadratic search of a megabyte takes hours: that this ends at all is what is shown.
+    # A quadratic search of so much takes many minutes: that this ends at all is what is shown.
     assert len(redactor.redact(line)) <= len(line) * 2
 
 
 def test_a_line_full_of_the_secret_is_hidden() -> None:
-    assert Redactor(["aaaa"]).redact("a" * 2**20) == MASK
+    assert Redactor(["aaaa"]).redact("a" * 2**18) == MASK

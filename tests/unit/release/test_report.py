@@ -45,7 +45,7 @@ def evidence(kind: str, name: str, at_s: float = 0.0, duration_s: float | None =
         ),
         (
             Outcome.INTERRUPTED,
-            "The release was **interrupted**; another run has carried on from what it left in production.",
+            "The release was **interrupted** before its end, and has handed production over: see why below.",
         ),
     ],
 )
