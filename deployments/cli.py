@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -211,11 +212,19 @@ def _answer(run: str, decision: str, reason: str, name: str, estate: str) -> Non
 
     ledger = open_estate().ledger
     record = ledger.record(run)
-    if record.outcome is not Outcome.RUNNING or unanswered(ledger.evidence(record.id)) is None:
+    on = f"{record.kind} of {record.service} {record.release[:7]} to {record.environment}: {record.outcome}"
+    question = unanswered(ledger.evidence(record.id))
+    if record.outcome is not Outcome.RUNNING or question is None:
         raise Refused(
             "this run does not wait for an answer",
-            on=f"{record.kind} of {record.service} {record.release[:7]} to {record.environment}: {record.outcome}",
+            on=on,
             next_action=f"'slipway releases show {record.id[:8]}' shows where it is",
+        )
+    if datetime.now(UTC) > question.expires_at:
+        raise Refused(
+            f"the time for an answer was over at {question.expires_at:%Y-%m-%d %H:%M:%S} UTC",
+            on=on,
+            next_action="'slipway reconcile' brings it to its end; then release again if it is still wanted",
         )
     answer_run(record.id, {"decision": decision, "reason": reason, "name": name or _who()})
     out.print(f"{record.service} {record.release[:7]}: {decision}; run {record.id[:8]} goes on", markup=False)

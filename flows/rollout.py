@@ -5,7 +5,7 @@ from tasks.analysis.steps import Watch, look_once, watch_metrics
 from tasks.common.model import Check
 from tasks.common.service import BlueGreen, Promotion
 from tasks.release.approval_steps import require_approval
-from tasks.release.lease_steps import abandoned
+from tasks.release.lease_steps import abandoned, free_parked
 from tasks.release.model import Kind, Outcome
 from tasks.release.open_steps import end_as, reopen
 from tasks.release.steps import run_command, smoke
@@ -141,6 +141,7 @@ def end_abandoned(job: Job) -> None:
             take_back(unfinished, f"its run has died, and run {job.record.id[:8]} begins")
         else:
             end_as(unfinished, Outcome.INTERRUPTED, f"its run has died, and run {job.record.id[:8]} carries on")
+        free_parked(unfinished)
 
 
 def take_back(unfinished: Job, why: str) -> Outcome:

@@ -59,8 +59,8 @@ class Environment(StrictModel):
     )
     when_busy: Literal["queue", "supersede", "refuse"] = Field(
         default="queue",
-        description="what a release does while another run works here: waits its turn, cancels the other (which turns "
-        "itself back), or ends at once",
+        description="what a release to here does while another run works here or on the way: waits its turn, cancels "
+        "the other (which turns itself back), or ends at once",
     )
     queue_at_most_s: Duration = Field(
         default=3600.0, alias="queue_at_most", description="longest wait for the others; then the release ends"

@@ -43,10 +43,12 @@ def take_lease(job: Job, environment: str) -> None:
     *Idempotent:* yes; a run that comes back gets a new token.
 
     Raises:
-        Refused: as the environment's `when_busy` says, or this run was ended by another one while it was away.
+        Refused: as `when_busy` of the run's last environment says, or this run was ended by another one while it was away.
     """
     settings, log = job.site(environment).environment, get_run_logger()
-    policy = "supersede" if job.record.kind is Kind.ROLLBACK else settings.when_busy
+    # One policy for the whole way: who is to be refused in production must not wait in the queue of staging.
+    last = job.site(job.environment).environment
+    policy = "supersede" if job.record.kind is Kind.ROLLBACK else last.when_busy
     leases, scope = job.estate.ledger.leases, job.scope(environment)
 
     waited_for: set[str] = set()
@@ -59,7 +61,7 @@ def take_lease(job: Job, environment: str) -> None:
         if policy == "supersede":
             _supersede(job, waiting, first=first)
 
-    patience = 0.0 if policy == "refuse" else settings.queue_at_most_s
+    patience = 0.0 if policy == "refuse" else last.queue_at_most_s
     lease = await_lease(leases, scope, job.record.id, settings.lease_s, patience, log.info, on_waiting)
     job.hold(environment, KeptLease(leases, lease, settings.lease_s, log.warning))
     job.journal.note("lease", scope, token=lease.token, environment=environment)
@@ -98,6 +100,18 @@ def abandoned(job: Job) -> list[ReleaseRecord]:
     past = ledger.records(job.service.service, job.environment, _LOOK_BACK)
     running = [record for record in past if record.outcome is Outcome.RUNNING and record.id != job.record.id]
     return [record for record in running if any(item.kind == "lease" for item in ledger.evidence(record.id))]
+
+
+def free_parked(unfinished: Job) -> None:
+    """What was kept for a suspended run that has been brought to its end is free. *Idempotent:* yes.
+
+    A rollback takes the last environment's lease only; without this the others would be kept until the question expires.
+    """
+    leases = unfinished.estate.ledger.leases
+    for environment in unfinished.environments:
+        lease = leases.find(unfinished.scope(environment))
+        if lease is not None and lease.parked and lease.holder == unfinished.record.id:
+            leases.give_up(lease)
 
 
 def _supersede(job: Job, waiting: Waiting, *, first: bool) -> None:

@@ -102,9 +102,17 @@ def deliver(estate: OpenEstate) -> list[str]:
 
 
 def await_expiry(estate: OpenEstate, record: ReleaseRecord) -> None:
-    """The dead run's lease has expired, or is somebody else's; it is never taken before."""
+    """The dead run's lease has expired, is somebody else's, or has had the time to expire; it is never taken before.
+
+    No longer: a process that Prefect takes for dead may live and renew it, and others wait for this reconciliation.
+    """
+    deadline_s = None
     while (lease := estate.ledger.leases.find(f"{record.service}/{record.environment}")) is not None:
         if not lease.live or lease.holder != record.id:
+            return
+        if deadline_s is None:
+            deadline_s = time.monotonic() + lease.left_s + _LOOK_EVERY_S
+        if time.monotonic() > deadline_s:
             return
         time.sleep(min(max(lease.left_s, 0.1), _LOOK_EVERY_S))
 

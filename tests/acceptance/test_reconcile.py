@@ -20,7 +20,7 @@ from tests.support.processes import wait_until
 from tests.support.reconciling import (
     WITHIN_S,
     automation,
-    await_record,
+    await_successor,
     begin,
     begin_release,
     cast,
@@ -112,10 +112,7 @@ def test_dead_release_is_reported_or_resumed_once_as_the_estate_wants_and_then_r
 
         with settings(lab, soak="60s", after_crash="resume"):
             assert reconcile(lab).state == "Completed"
-            (second,) = [r for r in runs_of(lab, "release", since) if r["id"] != run.id] or [
-                _awaited(lab, since, run.id)
-            ]
-            resumed = await_record(lab, second["id"])
+            resumed = await_successor(lab, run, since)
             resumed.await_soak()
             assert run.record.outcome is Outcome.INTERRUPTED
             resumed.kill()
@@ -129,14 +126,6 @@ def test_dead_release_is_reported_or_resumed_once_as_the_estate_wants_and_then_r
     assert len(runs_of(lab, "release", since)) == 2
 
 
-def _awaited(lab: LabPlace, since: datetime, known: str) -> dict[str, object]:
-    return wait_until(
-        lambda: next((r for r in runs_of(lab, "release", since) if r["id"] != known), {}),
-        within_s=WITHIN_S,
-        what="the run that resumes",
-    )
-
-
 def test_resumed_release_is_left_alone_by_another_reconciliation_and_finishes(lab: LabPlace) -> None:
     _, candidate, _ = cast(lab)
     # A lease that a busy machine cannot keep from being renewed: here nobody must lose it.
@@ -147,7 +136,7 @@ def test_resumed_release_is_left_alone_by_another_reconciliation_and_finishes(la
         run.kill()
         assert reconcile(lab).state == "Completed"
         assert reconcile(lab).state == "Completed"
-        resumed = await_record(lab, str(_awaited(lab, since, run.id)["id"]))
+        resumed = await_successor(lab, run, since)
         resumed.await_soak()
         serving = lab.serving()
         assert reconcile(lab).state == "Completed"

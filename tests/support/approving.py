@@ -47,8 +47,7 @@ def asking(place: LabPlace, commit: str, before: str) -> Iterator[Begun]:
     finally:
         # The next release would queue behind one that a failed test has left waiting.
         if run.record.outcome is Outcome.RUNNING:
-            cancelled = {"state": {"type": "CANCELLED"}, "force": True}
-            place.prefect("POST", f"/flow_runs/{run.id}/set_state", cancelled)
+            place.prefect("POST", f"/flow_runs/{run.id}/set_state", {"state": {"type": "CANCELLING"}})
             reconcile(place)
 
 

@@ -249,13 +249,21 @@ def report(place: LabPlace) -> str:
 
 
 def runs_of(place: LabPlace, flow: str, since: datetime) -> list[dict[str, Any]]:
-    """Return the flow's runs that were created after the moment, as the Prefect server has them."""
-    wanted = {
-        "flows": {"name": {"any_": [flow]}},
-        "flow_runs": {"start_time": {"after_": since.isoformat()}},
-    }
-    found = place.prefect("POST", "/flow_runs/filter", wanted)
-    return [run for run in found if datetime.fromisoformat(run["created"]) > since or run["auto_scheduled"]]
+    """Return the flow's runs that have started after the moment, as the Prefect server has them."""
+    wanted = {"flows": {"name": {"any_": [flow]}}, "flow_runs": {"start_time": {"after_": since.isoformat()}}}
+    return list(place.prefect("POST", "/flow_runs/filter", wanted))
+
+
+def await_successor(place: LabPlace, dead: Begun, since: datetime) -> Begun:
+    """Wait for the one other release that has begun since, which finishes what the dead one has left."""
+    others = wait_until(
+        lambda: [run["id"] for run in runs_of(place, "release", since) if run["id"] != dead.id],
+        within_s=WITHIN_S,
+        what="the run that resumes",
+        every_s=_EVERY_S,
+    )
+    assert len(others) == 1, f"it was resumed more than once: {others}"
+    return await_record(place, others[0])
 
 
 @contextmanager
