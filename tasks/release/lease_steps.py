@@ -43,7 +43,7 @@ def take_lease(job: Job, environment: str) -> None:
     *Idempotent:* yes; a run that comes back gets a new token.
 
     Raises:
-        Refused: as `when_busy` of the run's last environment says, or this run was ended by another one while it was away.
+        Refused: as `when_busy` of the run's last environment says, or another run has ended this one meanwhile.
     """
     settings, log = job.site(environment).environment, get_run_logger()
     # One policy for the whole way: who is to be refused in production must not wait in the queue of staging.
@@ -105,7 +105,7 @@ def abandoned(job: Job) -> list[ReleaseRecord]:
 def free_parked(unfinished: Job) -> None:
     """What was kept for a suspended run that has been brought to its end is free. *Idempotent:* yes.
 
-    A rollback takes the last environment's lease only; without this the others would be kept until the question expires.
+    A rollback takes the last environment's lease only; the others would be kept until the question expires.
     """
     leases = unfinished.estate.ledger.leases
     for environment in unfinished.environments:
