@@ -51,7 +51,7 @@ def results(record: ReleaseRecord, evidence: Sequence[Evidence]) -> str:
         for item in section.items
     ]
     gates = [item for item in evidence if item.kind == "gate"]
-    lines += [f"- {'open' if g.facts.get('open') is True else '**closed**'}: gate '{escape(g.name)}'" for g in gates]
+    lines += [f"- {'done' if g.facts.get('open') is True else '**closed**'}: gate '{escape(g.name)}'" for g in gates]
     return "\n".join(lines)
 
 
