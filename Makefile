@@ -30,14 +30,14 @@ check: install ## ruff, mypy --strict, import layers, unit and contract tests wi
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/pytest -q -n 2 --dist loadgroup tests/unit tests/contract -m "not server"
+	@$(BIN)/pytest -q -n 2 --dist loadfile tests/unit tests/contract -m "not server"
 
 test: install scanners ## the whole suite, against real servers that the tests start and end
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered tests
+	@$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered tests
 
 bench: install ## measure what docs/benchmarks.md reports
 	@$(BIN)/python -m tests.bench

@@ -169,7 +169,7 @@ def test_everything_that_is_wrong_is_found_at_once_before_the_build(
         for instance in instances:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(instance, signal.SIGKILL)
-    assert_says(ended, Refused, "preflight found 7 problems", "campus to production", "nothing was changed", "mend all")
+    assert_says(ended, Refused, "preflight found 8 problems", "campus to production", "nothing was changed", "mend all")
     assert list(facts_of(ended)) == [
         "artefact store answers",
         "staging: runtime answers",
@@ -178,11 +178,12 @@ def test_everything_that_is_wrong_is_found_at_once_before_the_build(
         "production: runtime answers",
         "production: metrics answer",
         "production: secrets are there",
+        "production: a release to roll back to is kept",
     ]
     assert_recorded(fresh, ended, Outcome.FAILED)
     assert ended.visitors.failures == []
     assert served == {first[:12]}, "instances outlive their supervisord"
-    assert "preflight found 9 problems" in str(without_router.error)
+    assert "preflight found 10 problems" in str(without_router.error)
     assert_recorded(fresh, without_router, Outcome.FAILED)
 
 
