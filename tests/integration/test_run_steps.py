@@ -1,5 +1,6 @@
 """Runs on a real Prefect server: started once, cancelled, asked about, answered; and every way that this is refused."""
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID, uuid4
@@ -10,15 +11,14 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
-from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ANALYTICS_ENABLED, temporary_settings
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Running
-from prefect.testing.utilities import prefect_test_harness
 
 from tasks.common.errors import Refused, Retryable
 from tasks.common.run_steps import DEPLOYMENT, answer_run, cancel_run, start_run, state_of
 from tasks.release.approval_steps import Decision
 from tasks.release.request import ReconcileRequest, ReleaseRequest
-from tests.support.processes import free_port
+from tests.support.processes import free_port, listens, running, wait_until
 
 pytestmark = pytest.mark.server
 REQUEST = ReleaseRequest(service="campus", commit="main")
@@ -39,12 +39,14 @@ def quick(request: ReleaseRequest) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def server() -> Iterator[None]:
-    """A Prefect server where both flows are deployed."""
-    with (
-        temporary_settings({PREFECT_SERVER_ANALYTICS_ENABLED: False}),
-        prefect_test_harness(server_startup_timeout=120),
-    ):
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A Prefect server where both flows are deployed; a process of its own, whose end waits for nobody."""
+    folder, port = tmp_path_factory.mktemp("prefect"), free_port()
+    argv = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
+    env = {"PREFECT_HOME": str(folder), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    address = f"http://127.0.0.1:{port}/api"
+    with running(argv, log=folder / "log", env=env), temporary_settings({PREFECT_API_URL: address}):
+        wait_until(lambda: listens(port), within_s=90, what="the Prefect server")
         deploy(asking, quick)
         yield
 
