@@ -15,6 +15,7 @@ from tasks.common.service import Build
 from tasks.release.model import Artifact, Commit
 from tests.support.disks import small_disk
 from tests.support.needs import missing
+from tests.support.processes import pytest_folders
 
 COMMIT = Commit(sha="c" * 40, subject="s", author="a", committed_at=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
 STAMP = "date -d @$SOURCE_DATE_EPOCH +%c > built; ls -A > listing; chmod +x built"
@@ -134,7 +135,7 @@ def test_a_build_that_looks_at_the_clock_is_seen_in_the_digest(tree: Path) -> No
 def test_another_user_gives_the_same_digest(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         missing("only root can build as another user")
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+    for folder in pytest_folders(tmp_path):
         folder.chmod(0o755)
     first = elsewhere(tmp_path / "root", zone="UTC", umask=0o022)
     assert elsewhere(tmp_path / "nobody", zone="UTC", umask=0o027, user=65534) == first

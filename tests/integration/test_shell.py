@@ -16,7 +16,7 @@ from blocks.shell import Completed, TimedOut, run
 from tasks.common.errors import Refused, Unsafe
 from tasks.common.redaction import MASK, Redactor
 from tests.support.needs import missing, need
-from tests.support.processes import wait_until
+from tests.support.processes import pytest_folders, wait_until
 
 SECRET = "correct-horse-battery"
 
@@ -263,7 +263,7 @@ def test_a_process_that_may_not_be_ended_is_reported_as_unsafe(tmp_path: Path, m
     become_root = tmp_path / "become-root"
     shutil.copy(need("setpriv"), become_root)
     become_root.chmod(0o755 | stat.S_ISUID)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+    for folder in pytest_folders(tmp_path):
         folder.chmod(0o777)
     script = f"{become_root} --reuid 0 --regid 0 --clear-groups bash -c 'echo $$ > {tmp_path}/leader; exec sleep 600'"
     child = os.fork()

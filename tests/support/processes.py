@@ -82,3 +82,8 @@ def end(process: subprocess.Popen[bytes], *, grace_s: float = 10.0) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def pytest_folders(tmp_path: Path) -> list[Path]:
+    """Return the folder and those of pytest above it, which other users must be let into; never the system's own."""
+    return [folder for folder in (tmp_path, *tmp_path.parents) if "pytest-of-" in folder.as_posix()]
