@@ -9,6 +9,7 @@ from blocks.estate import OpenEstate, Site
 from blocks.journal import Journal
 from blocks.lease_keeper import KeptLease
 from tasks.common.errors import Refused
+from tasks.common.lease import scope_of
 from tasks.common.load import load_service
 from tasks.common.service import ServiceFile
 from tasks.release.model import Artifact, Commit, Evidence, Kind, ReleaseRecord
@@ -124,7 +125,7 @@ class Job:
 
     def scope(self, environment: str) -> str:
         """Return what a lease for the environment is called."""
-        return f"{self.service.service}/{environment}"
+        return scope_of(self.service.service, environment)
 
     def has(self, phase: str) -> bool:
         """Return whether this run has finished a phase before it was suspended."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from blocks.estate import OpenEstate, open_estate
 from blocks.job import SERVICE_FILE, previous_release
 from flows.rollout import AT_ONCE
+from tasks.common.gates import COVERAGE, REHEARSED, SCANS, TESTS
 from tasks.common.load import load_service
 from tasks.common.service import Promotion
 from tasks.common.units import show_percent
@@ -47,7 +48,8 @@ def plan_release(request: ReleaseRequest) -> list[Part]:
         steps += [f"end-to-end: {command.name}" for command in service.end_to_end]
         parts.append(Part(f"rehearse in {environment}", steps))
     settings = estate.file.environments[last]
-    gates = ["all tests pass", "scans are clean", *(f"rehearsed in {environment}" for environment in before)]
+    gates = [TESTS, *([COVERAGE] if service.test.coverage is not None else []), SCANS]
+    gates += [REHEARSED + environment for environment in before]
     steps = [f"gate: {name}" for name in [*gates, *(gate.name for gate in [*service.gates, *settings.gates])]]
     if wanted_before(service.approval, settings.approval, None):
         steps.append("ask a person before the start; the run is suspended until the answer")

@@ -44,10 +44,12 @@ def reconcile(request: ReconcileRequest | None = None) -> None:
         with account.apart():
             account.tell(settle(estate, record))
     for service in estate.file.services:
-        for environment in estate.file.environments:
-            with account.apart():
-                account.tell(stop_half_made(estate, service, environment, kept_releases(estate, service)))
-                account.report(look_for_drift(estate, service, environment))
+        with account.apart():
+            kept = kept_releases(estate, service)
+            for environment in estate.file.environments:
+                with account.apart():
+                    account.tell(stop_half_made(estate, service, environment, kept))
+                    account.report(look_for_drift(estate, service, environment))
     show_account(estate, account)
     account.require_none()
 

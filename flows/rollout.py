@@ -4,7 +4,7 @@ from blocks.job import Job
 from tasks.analysis.steps import Watch, look_once, watch_metrics
 from tasks.common.model import Check
 from tasks.common.service import BlueGreen, Promotion
-from tasks.release.approval_steps import require_approval
+from tasks.release.approval_steps import may_ask, require_approval
 from tasks.release.lease_steps import abandoned, free_parked
 from tasks.release.model import Kind, Outcome
 from tasks.release.open_steps import end_as, reopen
@@ -74,7 +74,8 @@ def roll_out(job: Job, rollout: Rollout) -> None:
 
 def ask(job: Job, rollout: Rollout, weight_percent: float | None) -> None:
     """A person has said yes, where one must be asked before the release starts here, or gets this share."""
-    if not rollout.done:
+    # Asked first: the rest looks at every instance and at the router.
+    if may_ask(job, str(rollout)) and not rollout.done:
         present, stable = rollout.observe().routing.weights.get(rollout.roles.candidate_slot, 0.0), rollout.stable
         serving = stable[1] if stable is not None else None
         require_approval(job, str(rollout), weight_percent, present, serving, lambda: plan(rollout))

@@ -12,6 +12,11 @@ from typing import Protocol
 from tasks.common.errors import Refused
 
 
+def scope_of(service: str, environment: str) -> str:
+    """Return what the lease of a service in an environment is called."""
+    return f"{service}/{environment}"
+
+
 @dataclass(frozen=True)
 class Lease:
     """Who may change what, until when.

@@ -8,6 +8,7 @@ from prefect.runtime import flow_run
 
 from blocks.estate import OpenEstate, Site
 from blocks.lease_keeper import KeptLease, await_lease
+from tasks.common.lease import scope_of
 
 
 def holder() -> str:
@@ -36,7 +37,7 @@ def held(estate: OpenEstate, service: str, environment: str) -> Iterator[Site]:
     """
     leases, log = estate.ledger.leases, get_run_logger()
     ttl_s = estate.site(service, environment).environment.lease_s
-    lease = await_lease(leases, f"{service}/{environment}", holder(), ttl_s, 0.0, log.info)
+    lease = await_lease(leases, scope_of(service, environment), holder(), ttl_s, 0.0, log.info)
     kept = KeptLease(leases, lease, ttl_s, log.warning)
     try:
         site = estate.site(service, environment, grant=kept)

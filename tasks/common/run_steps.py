@@ -10,6 +10,7 @@ from prefect.client.schemas.objects import State
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.states import Cancelling
+from prefect.utilities.urls import url_for
 from pydantic import BaseModel
 
 from tasks.common.errors import Refused, Retryable
@@ -70,6 +71,11 @@ def cancel_run(run_id: str, why: str) -> bool:
         except (ObjectNotFound, ValueError):
             return False
     return True
+
+
+def page_of(run_id: str) -> str:
+    """Return the address of a run's page in the Prefect UI; '' where no server is known."""
+    return url_for("flow-run", obj_id=run_id) or ""
 
 
 def answer_run(run_id: str, answer: dict[str, str]) -> None:

@@ -13,11 +13,11 @@ from prefect.exceptions import PrefectException
 from prefect.input import RunInput
 from prefect.logging import get_run_logger
 from prefect.runtime import deployment
-from prefect.utilities.urls import url_for
 from pydantic import Field, ValidationError
 
 from blocks.job import Job
 from tasks.common.errors import Refused, Retryable
+from tasks.common.run_steps import page_of
 from tasks.common.service import Approval
 from tasks.notify.messages import approval_wanted
 from tasks.notify.steps import tell
@@ -38,6 +38,16 @@ class Decision(RunInput):
     name: str = Field(pattern=r"\S", description="who you are, for the record; this server cannot check it")
 
 
+def may_ask(job: Job, environment: str) -> bool:
+    """Return whether a person is asked anything at all on the way into an environment.
+
+    Only into the last one; and a rollback is an emergency, which nobody is asked about.
+    """
+    if environment != job.environment or job.record.kind is Kind.ROLLBACK:
+        return False
+    return job.service.approval is not None or job.site(environment).environment.approval
+
+
 def require_approval(
     job: Job,
     environment: str,
@@ -52,7 +62,7 @@ def require_approval(
     the worker were restarted in between.
 
     Args:
-        job: the release; a rollback is an emergency, which nobody is asked about.
+        job: the release, for which `may_ask` holds.
         environment: where it wants to go on.
         weight_percent: the share of the traffic that it would get; None: before anything is placed there.
         present_percent: the share that it has.
@@ -64,8 +74,6 @@ def require_approval(
         Retryable: the Prefect server does not let the run be suspended.
         prefect.exceptions.Pause: the run is suspended.
     """
-    if environment != job.environment or job.record.kind is Kind.ROLLBACK:
-        return
     always = job.site(environment).environment.approval
     if not wanted_before(job.service.approval, always, weight_percent, present_percent):
         return
@@ -89,7 +97,7 @@ def require_approval(
             f"{expires_at:%Y-%m-%d %H:%M:%S} UTC",
             job.record.id[:8],
         )
-        link = url_for("flow-run", obj_id=job.record.id) or ""
+        link = page_of(job.record.id)
         message = approval_wanted(job.record, datetime.now(UTC), expires_at, before=before, link=link)
         tell(job.estate.notifiers, message, job.journal)
     else:

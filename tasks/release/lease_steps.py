@@ -5,6 +5,7 @@ Apart from `steps` only because of its size; the same layer.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from prefect import task
 from prefect.logging import get_run_logger
@@ -12,7 +13,7 @@ from prefect.logging import get_run_logger
 from blocks.job import Job
 from blocks.lease_keeper import KeptLease, await_lease
 from tasks.common.errors import Refused, SlipwayError
-from tasks.common.lease import Waiting
+from tasks.common.lease import Lease, Waiting
 from tasks.common.lease_steps import claim
 from tasks.common.run_steps import cancel_run, state_of
 from tasks.common.steps import ONCE
@@ -63,9 +64,7 @@ def take_lease(job: Job, environment: str) -> None:
 
     patience = 0.0 if policy == "refuse" else last.queue_at_most_s
     lease = await_lease(leases, scope, job.record.id, settings.lease_s, patience, log.info, on_waiting)
-    job.hold(environment, KeptLease(leases, lease, settings.lease_s, log.warning))
-    job.journal.note("lease", scope, token=lease.token, environment=environment)
-    claim(job.site(environment))
+    _work_under(job, environment, lease)
     _require_open(job)
 
 
@@ -81,13 +80,19 @@ def adopted(unfinished: Job, holder: str) -> Iterator[None]:
         for environment in unfinished.environments:
             ttl_s, scope = unfinished.site(environment).environment.lease_s, unfinished.scope(environment)
             lease = await_lease(leases, scope, holder, ttl_s, 0.0, log.info, instead_of=unfinished.record.id)
-            unfinished.hold(environment, KeptLease(leases, lease, ttl_s, log.warning))
-            unfinished.journal.note("lease", scope, token=lease.token, environment=environment, taken_over_by=holder)
-            claim(unfinished.site(environment))
+            _work_under(unfinished, environment, lease, taken_over_by=holder)
         yield
     finally:
         for kept in unfinished.leases.values():
             kept.give_up()
+
+
+def _work_under(job: Job, environment: str, lease: Lease, **facts: Any) -> None:
+    """The lease is renewed from now on, on record, and known to router and runtime, which refuse every older one."""
+    ttl_s = job.site(environment).environment.lease_s
+    job.hold(environment, KeptLease(job.estate.ledger.leases, lease, ttl_s, get_run_logger().warning))
+    job.journal.note("lease", lease.scope, token=lease.token, environment=environment, **facts)
+    claim(job.site(environment))
 
 
 def abandoned(job: Job) -> list[ReleaseRecord]:

@@ -14,13 +14,14 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import Pause
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
-from prefect.utilities.urls import url_for
 
 from blocks.estate import OpenEstate, Site, open_estate
 from blocks.job import SERVICE_FILE, Job, kept_release
 from blocks.journal import save_unsent
 from tasks.common.errors import Refused, Retryable, SlipwayError
+from tasks.common.lease import scope_of
 from tasks.common.load import load_service
+from tasks.common.run_steps import page_of
 from tasks.common.service import ServiceFile
 from tasks.common.steps import only_shown
 from tasks.notify.messages import ended
@@ -141,7 +142,7 @@ def _require_success(estate: OpenEstate, site: Site, kept: ReleaseRecord) -> Non
 def _require_nobody_else(estate: OpenEstate, site: Site) -> None:
     """No other run is at work here without traffic: 'the one before' would be one too far, as stable serves alone."""
     target, run_id = site.target, flow_run.get_id()
-    lease = estate.ledger.leases.find(f"{target.service}/{target.environment}")
+    lease = estate.ledger.leases.find(scope_of(target.service, target.environment))
     serving = [slot for slot, weight in site.router.observe().weights.items() if weight > 0]
     if lease is not None and lease.live and lease.holder != run_id and len(serving) == 1:
         raise Refused(
@@ -279,5 +280,5 @@ def _kept(job: Job) -> str:
 def _tell_the_end(job: Job, record: ReleaseRecord) -> None:
     """People know how it ended; a run that another one carries on has no end to tell of."""
     if record.outcome is not Outcome.INTERRUPTED:
-        link = url_for("flow-run", obj_id=record.id) or ""
+        link = page_of(record.id)
         tell(job.estate.notifiers, ended(record, record.ended_at or datetime.now(UTC), link), job.journal)

@@ -21,6 +21,7 @@ from blocks.estate import OpenEstate
 from blocks.job import Job
 from blocks.journal import deliver_unsent, unsent_file
 from tasks.common.errors import Retryable, SlipwayError, Unsafe
+from tasks.common.lease import scope_of
 from tasks.common.model import Drift
 from tasks.common.run_steps import cancel_run, start_run, state_of
 from tasks.common.steps import TRANSIENT, only_shown
@@ -107,7 +108,7 @@ def await_expiry(estate: OpenEstate, record: ReleaseRecord) -> None:
     No longer: a process that Prefect takes for dead may live and renew it, and others wait for this reconciliation.
     """
     deadline_s = None
-    while (lease := estate.ledger.leases.find(f"{record.service}/{record.environment}")) is not None:
+    while (lease := estate.ledger.leases.find(scope_of(record.service, record.environment))) is not None:
         if not lease.live or lease.holder != record.id:
             return
         if deadline_s is None:
@@ -133,7 +134,7 @@ def survey(estate: OpenEstate, record: ReleaseRecord) -> Unfinished:
     question = unanswered(evidence)
     state, name = _state(record.id)
     path = estate.path_to(record.environment) if record.kind is Kind.RELEASE else [record.environment]
-    leases = [estate.ledger.leases.find(f"{record.service}/{environment}") for environment in path]
+    leases = [estate.ledger.leases.find(scope_of(record.service, environment)) for environment in path]
     successors = [item.name for item in evidence if item.kind == _RESUMED]
     return Unfinished(
         run_id=record.id,

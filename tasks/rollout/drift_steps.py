@@ -5,6 +5,7 @@ from collections.abc import Collection
 from prefect.logging import get_run_logger
 
 from blocks.estate import OpenEstate
+from tasks.common.lease import scope_of
 from tasks.common.lease_steps import held
 from tasks.common.model import Drift
 from tasks.rollout.drift import find_drift, half_made
@@ -69,5 +70,5 @@ def stop_half_made(estate: OpenEstate, service: str, environment: str, kept: Col
 
 
 def _at_work(estate: OpenEstate, service: str, environment: str) -> bool:
-    lease = estate.ledger.leases.find(f"{service}/{environment}")
+    lease = estate.ledger.leases.find(scope_of(service, environment))
     return lease is not None and lease.live
