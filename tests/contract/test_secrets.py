@@ -17,6 +17,7 @@ from blocks.secrets import Secrets
 from tasks.common.errors import Refused, Retryable, SlipwayError
 from tasks.common.redaction import MASK
 from tests.support.needs import missing
+from tests.support.prefect_server import flows_of
 from tests.support.processes import free_port, listens, running, wait_until
 
 VALUE = "correct-horse-battery"
@@ -53,10 +54,8 @@ def aws_environment(aws: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def prefect_server() -> Iterator[None]:
-    from prefect.testing.utilities import prefect_test_harness
-
-    with prefect_test_harness():
+def prefect_server(prefect_api: str) -> Iterator[None]:
+    with flows_of(prefect_api):
         yield
 
 

@@ -6,7 +6,6 @@ import logging
 import pickle
 import socket
 import ssl
-import sys
 import threading
 import traceback
 from collections.abc import Iterable, Iterator
@@ -18,6 +17,7 @@ import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from prefect import flow
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from blocks.context import Context
@@ -42,7 +42,8 @@ from tests.support.notifying import (
     running_mailbox,
     write_certificate,
 )
-from tests.support.processes import free_port, listens, running, wait_until
+from tests.support.prefect_server import flows_of
+from tests.support.processes import free_port, wait_until
 
 pytestmark = pytest.mark.server
 
@@ -233,16 +234,12 @@ def test_prefect_server_that_hangs_holds_up_neither_the_message_nor_the_work(
 
 @pytest.mark.slow
 def test_message_is_a_task_of_its_run_and_one_that_failed_does_not_fail_the_run(
-    context: Context, tmp_path: Path, ledger: MemoryLedger
+    context: Context, ledger: MemoryLedger, prefect_api: str
 ) -> None:
-    port = free_port()
-    address = f"http://127.0.0.1:{port}/api"
-    env = {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
-    argv = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
     good, bad = (MemoryNotifier(MemoryNotifier.Settings(), context) for _ in range(2))
     bad.problems = [Refused("withdrawn", on="memory", next_action="mend it")]
 
-    @flow
+    @flow(name="tells")
     def work() -> None:
         journal = Journal(ledger, "run-1", context.secrets.redact)
         tell([channel(good, "good"), channel(bad, "bad")], message(title="both"), journal)
@@ -250,11 +247,11 @@ def test_message_is_a_task_of_its_run_and_one_that_failed_does_not_fail_the_run(
 
     def shown() -> dict[str, str]:
         with get_client(sync_client=True) as client:
-            return {run.name: str(run.state_name) for run in client.read_task_runs()}
+            runs = client.read_task_runs(flow_filter=FlowFilter(name=FlowFilterName(any_=["tells"])))
+            return {run.name: str(run.state_name) for run in runs}
 
     wanted = {"notify: both": "Failed", "notify: one": "Completed"}
-    with running(argv, log=tmp_path / "log", env=env), temporary_settings({PREFECT_API_URL: address}):
-        wait_until(lambda: listens(port), within_s=90, what="the Prefect server")
+    with flows_of(prefect_api):
         state = work(return_state=True)
         wait_until(lambda: shown() == wanted, what=f"the tasks {wanted}")
     assert state.is_completed()

@@ -1,6 +1,5 @@
 """Runs on a real Prefect server: started once, cancelled, asked about, answered; and every way that this is refused."""
 
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,7 +17,8 @@ from tasks.common.errors import Refused, Retryable
 from tasks.common.run_steps import DEPLOYMENT, answer_run, cancel_run, start_run, state_of
 from tasks.release.approval_steps import Decision
 from tasks.release.request import ReconcileRequest, ReleaseRequest
-from tests.support.processes import free_port, listens, running, wait_until
+from tests.support.prefect_server import flows_of
+from tests.support.processes import free_port
 
 pytestmark = pytest.mark.server
 REQUEST = ReleaseRequest(service="campus", commit="main")
@@ -39,14 +39,9 @@ def quick(request: ReleaseRequest) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A Prefect server where both flows are deployed; a process of its own, whose end waits for nobody."""
-    folder, port = tmp_path_factory.mktemp("prefect"), free_port()
-    argv = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
-    env = {"PREFECT_HOME": str(folder), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
-    address = f"http://127.0.0.1:{port}/api"
-    with running(argv, log=folder / "log", env=env), temporary_settings({PREFECT_API_URL: address}):
-        wait_until(lambda: listens(port), within_s=90, what="the Prefect server")
+def server(prefect_api: str) -> Iterator[None]:
+    """A Prefect server where both flows are deployed."""
+    with flows_of(prefect_api):
         deploy(asking, quick)
         yield
 

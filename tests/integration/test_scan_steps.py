@@ -14,12 +14,9 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.settings import (
     PREFECT_API_URL,
-    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_LOGGING_TO_API_ENABLED,
-    PREFECT_SERVER_ANALYTICS_ENABLED,
     temporary_settings,
 )
-from prefect.testing.utilities import prefect_test_harness
 
 from blocks.context import Context
 from blocks.journal import Journal
@@ -31,6 +28,7 @@ from tasks.release.model import Evidence, Kind, ReleaseRecord
 from tasks.scan.judge import recorded_findings
 from tasks.scan.model import Finding
 from tasks.scan.steps import ScanTrees, scan
+from tests.support.prefect_server import flows_of
 from tests.support.processes import end, running, wait_until
 
 pytestmark = pytest.mark.server
@@ -78,13 +76,8 @@ only_scans()
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _prefect() -> Iterator[None]:
-    settings = {
-        PREFECT_LOGGING_TO_API_ENABLED: False,
-        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
-        PREFECT_SERVER_ANALYTICS_ENABLED: False,
-    }
-    with temporary_settings(settings), prefect_test_harness(server_startup_timeout=120), temporary_settings(settings):
+def _prefect(prefect_api: str) -> Iterator[None]:
+    with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}), flows_of(prefect_api):
         yield
 
 

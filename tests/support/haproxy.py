@@ -5,13 +5,11 @@ import contextlib
 import http.client
 import os
 import re
-import shutil
 import signal
 import socket
 import socketserver
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -26,7 +24,7 @@ from tasks.rollout.model import Admission
 from tasks.rollout.ports import Endpoint, Router
 from tests.support.grants import DEFAULT
 from tests.support.needs import need
-from tests.support.processes import free_port, listens, wait_until
+from tests.support.processes import free_port, listens, short_folder, wait_until
 
 TARGET = Target("campus", "production", "lab")
 ELSEWHERE = Target("campus", "staging", "lab")
@@ -133,16 +131,15 @@ class Haproxy:
 
 @contextlib.contextmanager
 def running_haproxy() -> Iterator[Haproxy]:
-    """A private HAProxy runs for the length of a `with`. Its folder is short, for the socket's sake."""
+    """A private HAProxy runs for the length of a `with`."""
     need("haproxy")
-    folder = Path(tempfile.mkdtemp(prefix="slipway-", dir="/tmp"))
-    haproxy = Haproxy(folder)
-    try:
-        haproxy.start()
-        yield haproxy
-    finally:
-        haproxy.kill()
-        shutil.rmtree(folder)
+    with short_folder() as folder:
+        haproxy = Haproxy(folder)
+        try:
+            haproxy.start()
+            yield haproxy
+        finally:
+            haproxy.kill()
 
 
 class Backend:

@@ -3,9 +3,11 @@
 import contextlib
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -87,3 +89,13 @@ def end(process: subprocess.Popen[bytes], *, grace_s: float = 10.0) -> None:
 def pytest_folders(tmp_path: Path) -> list[Path]:
     """Return the folder and those of pytest above it, which other users must be let into; never the system's own."""
     return [folder for folder in (tmp_path, *tmp_path.parents) if "pytest-of-" in folder.as_posix()]
+
+
+@contextlib.contextmanager
+def short_folder() -> Iterator[Path]:
+    """A folder right under /tmp for the length of a `with`, as a UNIX socket's path may have 107 characters at most."""
+    folder = Path(tempfile.mkdtemp(prefix="slipway-", dir="/tmp"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -2,16 +2,14 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.processes import running, wait_until
+from tests.support.processes import running, short_folder, wait_until
 
 _CONFIGURATION = """\
 [unix_http_server]
@@ -51,15 +49,12 @@ class RunningSupervisor:
 
 @contextlib.contextmanager
 def supervisor_folder() -> Iterator[Path]:
-    """A folder for one supervisord: right under /tmp, as a UNIX socket's path may have 107 characters at most."""
-    folder = Path(tempfile.mkdtemp(prefix="slipway-", dir="/tmp"))
-    folder.chmod(0o755)
-    (folder / "programs").mkdir()
-    (folder / "supervisord.conf").write_text(_CONFIGURATION.format(folder=folder))
-    try:
+    """A folder for one supervisord, which other users may enter."""
+    with short_folder() as folder:
+        folder.chmod(0o755)
+        (folder / "programs").mkdir()
+        (folder / "supervisord.conf").write_text(_CONFIGURATION.format(folder=folder))
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

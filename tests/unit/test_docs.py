@@ -21,7 +21,7 @@ from deployments.cli import Exit, app
 from tasks.common.errors import Refused
 from tests.support.docs import FOR_REAL, ROOT, blocks_of, files_of, load, prose, section
 from tests.support.needs import need
-from tests.support.processes import free_port, listens, running, wait_until
+from tests.support.processes import free_port, listens, running, short_folder, wait_until
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 OWN_APP = ROOT / "docs/how-to/your-own-app.md"
@@ -209,13 +209,14 @@ def test_page_for_the_night_has_the_same_exit_codes() -> None:
 
 
 @pytest.fixture
-def hello(tmp_path: Path) -> Path:
+def hello() -> Iterator[Path]:
     """The files of the page about one's own app, written where the page says."""
-    for name, text in files_of(OWN_APP).items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    return tmp_path / "var/hello"
+    with short_folder() as folder:
+        for name, text in files_of(OWN_APP).items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        yield folder / "var/hello"
 
 
 def run(*argv: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -4,24 +4,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from prefect.settings import (
-    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
-    PREFECT_SERVER_ANALYTICS_ENABLED,
-    temporary_settings,
-)
-from prefect.testing.utilities import prefect_test_harness
 
 from tests.support.postgresql import Cluster
+from tests.support.prefect_server import flows_of
 from tests.support.prometheus import prometheus
 from tests.support.small import RUN_SECRET, TEST_SECRET, Small, small_estate
 from tests.support.small_checks import RUN_VALUE, TEST_VALUE
 
 
 @pytest.fixture(scope="package")
-def prefect() -> Iterator[None]:
-    """A Prefect server; no heartbeats, as each flow's end would wait a second for them."""
-    settings = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_SERVER_ANALYTICS_ENABLED: False}
-    with temporary_settings(settings), prefect_test_harness(server_startup_timeout=120), temporary_settings(settings):
+def prefect(prefect_api: str) -> Iterator[None]:
+    with flows_of(prefect_api):
         yield
 
 

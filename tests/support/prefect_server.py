@@ -1,0 +1,41 @@
+"""A Prefect server for tests whose flows run in pytest's own process.
+
+It is a process of its own. Prefect's harness for tests is not used: where a flow's last events were still on their way,
+its end waited for them without bound.
+"""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.support.processes import free_port, listens, running, wait_until
+
+DRAIN_WITHIN_S = 10.0
+
+
+@contextlib.contextmanager
+def prefect_server(folder: Path) -> Iterator[str]:
+    """A Prefect server with its data in the folder runs for the length of a `with`; yields the address of its API."""
+    port = free_port()
+    argv = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
+    env = {"PREFECT_HOME": str(folder), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    with running(argv, log=folder / "log", env=env):
+        wait_until(lambda: listens(port), within_s=90, what="the Prefect server")
+        yield f"http://127.0.0.1:{port}/api"
+
+
+@contextlib.contextmanager
+def flows_of(api: str) -> Iterator[None]:
+    """Flows of this process are shown by that server. They send no heartbeats, which delay each end by a second."""
+    # Every suite imports this module, and most need no Prefect.
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: api, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        try:
+            yield
+        finally:
+            EventsWorker.drain_all(timeout=DRAIN_WITHIN_S)
+            APILogWorker.drain_all(timeout=DRAIN_WITHIN_S)
