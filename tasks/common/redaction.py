@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus, unquote
 
+from tasks.common.markdown import escape
+
 MASK = "[redacted]"
 
 # Shapes that are secrets wherever they stand, also when nobody told us their values. Each is written so that a search
@@ -54,7 +56,7 @@ _ADDING = threading.Lock()
 
 
 class Redactor:
-    """Replaces known secret values, their base64, URL and JSON forms, and everything that is shaped like a secret.
+    """Replaces known secret values, their base64, URL, JSON and Markdown forms, and everything of a secret's shape.
 
     A value shorter than four characters, white space at its ends not counted, is not replaced: that would blank out
     ordinary text, and hide no secret. Any longer one is, also a common word such as "true": a log with holes can be
@@ -123,6 +125,7 @@ def _forms(value: str) -> Iterator[str]:
     yield quote_plus(data)
     yield json.dumps(value)[1:-1]
     yield json.dumps(value, ensure_ascii=False)[1:-1]
+    yield escape(value)
     yield base64.b64encode(data).decode().rstrip("=")
     yield base64.urlsafe_b64encode(data).decode().rstrip("=")
     for before in range(3):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from tasks.common.gates import Gate
+from tasks.common.markdown import escape, table
 from tasks.common.model import Unit, show_quantity
 from tasks.gate.model import Reading, Verdict
 
@@ -58,14 +59,15 @@ def _advice(gate: Gate) -> str:
     return "look at its source, mend what it shows, and start this again; waiting opens no gate"
 
 
-def table(verdicts: Sequence[Verdict]) -> str:
+def verdict_table(verdicts: Sequence[Verdict]) -> str:
     """Return the verdicts as a Markdown table, closed gates first."""
-    lines = ["| gate | | figure | bound | source | why |", "| --- | --- | --- | --- | --- | --- |"]
+    rows = []
     for each in sorted(verdicts, key=lambda verdict: verdict.open):
         state = "open" if each.open else "**closed**"
-        cells = [each.name, state, _figure(each), each.bound, _short(each.source), each.why]
-        lines.append("| " + " | ".join(_cell(text) for text in cells) + " |")
-    return "\n".join(lines)
+        rows.append(
+            (escape(each.name), state, *map(escape, (_figure(each), each.bound, _short(each.source), each.why)))
+        )
+    return table(("gate", "", "figure", "bound", "source", "why"), rows)
 
 
 def closed_facts(verdicts: Sequence[Verdict]) -> dict[str, str]:
@@ -85,7 +87,3 @@ def _figure(verdict: Verdict) -> str:
 def _short(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= _WIDEST else line[:_WIDEST] + " ..."
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")

@@ -13,7 +13,7 @@ from blocks.journal import Journal
 from tasks.common.errors import Refused
 from tasks.common.gates import Gate
 from tasks.common.steps import ONCE, only_shown
-from tasks.gate.judge import closed_facts, judge, table
+from tasks.gate.judge import closed_facts, judge, verdict_table
 from tasks.gate.model import Names, Reading, Verdict, Wanted
 from tasks.gate.ports import Recorded
 from tasks.gate.reading import Sources, read
@@ -69,7 +69,9 @@ def require_gates(gating: Gating) -> tuple[Verdict, ...]:
             why=each.why,
         )
     with only_shown():
-        create_markdown_artifact(key="gates", markdown=table(verdicts), description=f"Gates before {gating.phase}")
+        create_markdown_artifact(
+            key="gates", markdown=verdict_table(verdicts), description=f"Gates before {gating.phase}"
+        )
     closed = closed_facts(verdicts)
     if closed:
         raise Refused(

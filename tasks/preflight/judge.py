@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from tasks.common.capacity import Capacity
 from tasks.common.estate import Environment
+from tasks.common.markdown import escape, table
 from tasks.common.units import show_duration, show_percent
 from tasks.preflight.model import Certificate, Finding
 from tasks.preflight.ports import Routing
@@ -87,14 +88,10 @@ def told(findings: Iterable[Finding]) -> dict[str, str]:
     return {name: "\n".join(lines) for name, lines in texts.items()}
 
 
-def table(findings: list[Finding]) -> str:
+def finding_table(findings: list[Finding]) -> str:
     """Return the findings as a Markdown table, problems first."""
-    lines = ["| looked at | | found | what to do |", "| --- | --- | --- | --- |"]
-    for each in sorted(findings, key=lambda finding: finding.well):
-        cells = [each.name, "well" if each.well else "**problem**", each.found, each.mend]
-        lines.append("| " + " | ".join(_cell(text) for text in cells) + " |")
-    return "\n".join(lines)
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    rows = [
+        (escape(each.name), "well" if each.well else "**problem**", escape(each.found), escape(each.mend))
+        for each in sorted(findings, key=lambda finding: finding.well)
+    ]
+    return table(("looked at", "", "found", "what to do"), rows)

@@ -1,6 +1,7 @@
 """The @task functions of preflight: thin, and the only module here that imports Prefect."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from prefect import task
@@ -12,7 +13,7 @@ from blocks.job import Job, kept_release
 from blocks.runtimes.capacity import disk_free_percent
 from tasks.common.errors import Refused
 from tasks.common.steps import ONCE, only_shown
-from tasks.preflight.judge import table, told
+from tasks.preflight.judge import finding_table, told
 from tasks.preflight.looks import examine, look, site_looks, workspace_look
 from tasks.preflight.model import Finding, Look
 
@@ -43,16 +44,17 @@ def preflight(job: Job, further: Further = _nothing_more) -> None:
             job.journal.note(
                 "preflight", each.name, duration_s=looked.duration_s, ok=each.well, found=each.found, **mend
             )
-            findings.append(each)
+            # Before its table is written: what is shaped like a secret is not found any more where it was escaped.
+            findings.append(replace(each, found=job.redact(each.found), mend=job.redact(each.mend)))
     wrong = [each for each in findings if not each.well]
     if wrong:
         with only_shown():
-            create_markdown_artifact(key="preflight", markdown=job.redact(table(findings)))
+            create_markdown_artifact(key="preflight", markdown=finding_table(findings))
         raise Refused(
             f"preflight found {len(wrong)} problems",
             on=f"{job.service.service} to {job.environment}",
             next_action="mend all of them, then run this again; 'slipway doctor' looks at most of the same",
-            facts={name: job.redact(text) for name, text in told(wrong).items()},
+            facts=told(wrong),
         )
     get_run_logger().info("preflight: all %d checks are well", len(findings))
 

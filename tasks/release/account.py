@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from tasks.common.errors import SlipwayError
+from tasks.common.markdown import escape, table
 from tasks.common.model import Drift
-from tasks.release.report import escape, table
 
 NOTHING = "# Reconciled\n\nNothing is unfinished, and everything is as it was left.\n"
 """The report of a reconciliation that had nothing to do."""

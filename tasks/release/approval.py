@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from tasks.common.markdown import escape, table
 from tasks.common.service import Approval
 from tasks.common.units import show_duration, show_percent
 from tasks.release.model import Commit, Evidence, ReleaseRecord
-from tasks.release.report import escape, table
 
 START = "start"
 """The place before anything is touched in the last environment."""

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -162,16 +163,15 @@ def _key(before: str) -> str:
 
 
 def _question(job: Job, stable: str | None, before: str, expires_s: float, plan: Sequence[str]) -> str:
-    text = question(
+    return question(
         job.record,
         before,
         expires_s,
-        _commits_since(job, stable),
+        [replace(c, subject=job.redact(c.subject), author=job.redact(c.author)) for c in _commits_since(job, stable)],
         stable,
         results(job.record, job.estate.ledger.evidence(job.record.id)),
         plan,
     )
-    return job.redact(text)
 
 
 def _commits_since(job: Job, stable: str | None) -> tuple[Commit, ...]:

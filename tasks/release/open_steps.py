@@ -191,6 +191,8 @@ def _record(request: ReleaseRequest | RollbackRequest, kind: Kind, commit: Commi
 
 
 def _open(estate: OpenEstate, service: ServiceFile, record: ReleaseRecord, commit: Commit, text: str) -> Job:
+    redact = estate.context.secrets.redact
+    record = replace(record, subject=redact(record.subject), requested_by=redact(record.requested_by))
     estate.ledger.prepare()
     estate.ledger.begin(record)
     job = Job(estate, service, record, commit)

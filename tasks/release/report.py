@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Sequence
 from datetime import datetime
 
+from tasks.common.markdown import escape, table
 from tasks.common.units import show_duration, show_percent
 from tasks.release.checklist import State, checklist
 from tasks.release.model import Evidence, Outcome, ReleaseRecord
@@ -184,18 +185,6 @@ def _wrapped(block: str) -> str:
         indent = " " * min(16, len(line) - len(line.lstrip()) + 4)
         lines += textwrap.wrap(line, _WIDTH, subsequent_indent=indent, break_long_words=False) or [""]
     return "\n".join(lines)
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return a Markdown table; what stands in its cells has to be escaped before."""
-    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
-    return "\n".join(lines)
-
-
-def escape(text: str) -> str:
-    """Return the text as it may stand in a Markdown table's cell."""
-    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
 
 
 def _time(at: datetime) -> str:

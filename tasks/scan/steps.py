@@ -18,7 +18,7 @@ from tasks.common.steps import ONCE, only_shown
 from tasks.scan.judge import facts, judge
 from tasks.scan.model import Finding, ScanReport, Verdict
 from tasks.scan.ports import Scanner
-from tasks.scan.table import table, where
+from tasks.scan.table import scans_text, where
 
 _SHOWN = 10
 
@@ -139,7 +139,7 @@ def conclude(tools: Sequence[str], verdict: Verdict, failed: Mapping[str, Slipwa
         Unsafe: one of the tools may still be running.
     """
     with only_shown():
-        shown = table(tools, verdict, {tool: problem.what for tool, problem in failed.items()})
+        shown = scans_text(tools, verdict, {tool: problem.what for tool, problem in failed.items()})
         create_markdown_artifact(key="scans", markdown=shown)
     problems = {tool: _told(problem) for tool, problem in failed.items()} | _blocking(verdict)
     if len(problems) == len(failed) == 1:

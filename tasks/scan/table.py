@@ -1,20 +1,16 @@
 """What a person reads about the scans of a release: a summary first, then what is new, known and accepted."""
 
-import html
-import re
 from collections.abc import Mapping, Sequence
 
+from tasks.common.markdown import escape, table
 from tasks.scan.model import Judged, Verdict
 
 _ROWS_AT_MOST = 200
-# What Markdown gives a meaning to; html.escape has dealt with <, > and &.
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()!|~:@.])")
-_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]+")
-_HEAD = "| | severity | tool | rule | where | what |\n|---|---|---|---|---|---|"
-_ACCEPTED_HEAD = "| severity | tool | rule | where | what | why it may stay | until |\n|---|---|---|---|---|---|---|"
+_HEAD = ("", "severity", "tool", "rule", "where", "what")
+_ACCEPTED_HEAD = (*_HEAD[1:], "why it may stay", "until")
 
 
-def table(tools: Sequence[str], verdict: Verdict, failed: Mapping[str, str]) -> str:
+def scans_text(tools: Sequence[str], verdict: Verdict, failed: Mapping[str, str]) -> str:
     """Return the Markdown of the artifact `scans`.
 
     Nothing in a finding can change a table or become a link, an image or HTML: files are named by whoever wrote them.
@@ -26,8 +22,8 @@ def table(tools: Sequence[str], verdict: Verdict, failed: Mapping[str, str]) -> 
     """
     parts = [_summary(tools, verdict, failed)]
     if failed:
-        rows = [f"| {cell(tool)} | {cell(why)} |" for tool, why in failed.items()]
-        parts.append("## No answer\n\n" + "\n".join(["| tool | why |", "|---|---|", *rows]))
+        rows = [(escape(tool), escape(why)) for tool, why in failed.items()]
+        parts.append("## No answer\n\n" + table(("tool", "why"), rows))
     for title, found in (("New", verdict.new), ("Known from the last release", verdict.known)):
         if found:
             parts.append(f"## {title}\n\n" + _rows(_HEAD, [_row(each) for each in found]))
@@ -42,7 +38,7 @@ def _summary(tools: Sequence[str], verdict: Verdict, failed: Mapping[str, str]) 
     counts = f"{len(verdict.new)} new, {len(verdict.known)} known, {len(verdict.accepted)} accepted"
     lines = [
         f"{answer}: {len(tools) - len(failed)} of {len(tools)} tools answered, {blocking} findings block ({counts}).",
-        f"Tools: {', '.join(map(cell, tools))}.",
+        f"Tools: {', '.join(map(escape, tools))}.",
     ]
     if not verdict.compared:
         lines.append("There is no former release to compare with, so that every finding is shown as new.")
@@ -51,36 +47,30 @@ def _summary(tools: Sequence[str], verdict: Verdict, failed: Mapping[str, str]) 
     return "\n".join(lines)
 
 
-def _rows(head: str, rows: Sequence[str]) -> str:
-    text = "\n".join([head, *rows[:_ROWS_AT_MOST]])
+def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     left = len(rows) - _ROWS_AT_MOST
-    return text + (f"\n\n... and {left} more, none of them more severe than the last row." if left > 0 else "")
+    more = f"\n\n... and {left} more, none of them more severe than the last row." if left > 0 else ""
+    return table(head, rows[:_ROWS_AT_MOST]) + more
 
 
-def _row(judged: Judged) -> str:
-    mark = "**blocks**" if judged.blocks else ""
+def _row(judged: Judged) -> tuple[str, ...]:
     expired = judged.acceptance if judged.expired else None
     note = f" (accepted until {expired.until}, which is over: {expired.reason})" if expired else ""
-    return f"| {mark} | {_finding_cells(judged, note)} |"
+    return ("**blocks**" if judged.blocks else "", *_finding_cells(judged, note))
 
 
-def _accepted_row(judged: Judged) -> str:
+def _accepted_row(judged: Judged) -> tuple[str, ...]:
     assert judged.acceptance is not None
-    return f"| {_finding_cells(judged)} | {cell(judged.acceptance.reason)} | {judged.acceptance.until} |"
+    return (*_finding_cells(judged), escape(judged.acceptance.reason), str(judged.acceptance.until))
 
 
-def _finding_cells(judged: Judged, note: str = "") -> str:
+def _finding_cells(judged: Judged, note: str = "") -> tuple[str, ...]:
     finding = judged.finding
     texts = (finding.severity, finding.tool, finding.rule, where(judged), finding.message + note)
-    return " | ".join(map(cell, texts))
+    return tuple(escape(text) or "-" for text in texts)
 
 
 def where(judged: Judged) -> str:
     """Return the finding's place: file and line, a package, or that there is none."""
     finding = judged.finding
     return f"{finding.path}:{finding.line}" if finding.line else finding.path or "(no file)"
-
-
-def cell(text: str) -> str:
-    """Return the text as it may stand in a Markdown table's cell: on one line, and nothing but text."""
-    return _MARKDOWN.sub(r"\\\1", html.escape(_UNSEEN.sub(" ", text), quote=False)).strip() or "-"

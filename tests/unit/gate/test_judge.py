@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tasks.common.gates import Gate
-from tasks.gate.judge import closed_facts, judge, table
+from tasks.gate.judge import closed_facts, judge, verdict_table
 from tasks.gate.model import Reading, Verdict
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -71,10 +71,10 @@ def test_figure_beyond_the_bound_closes_and_says_both(gate: Gate, figure: float,
 
 def test_table_shows_closed_gates_first_and_cannot_be_broken_by_its_texts() -> None:
     verdicts = [judge(TRIED, reading(3.0), NOW), judge(COST, reading(None, "a | b\n<script>"), NOW)]
-    lines = table(verdicts).splitlines()
+    lines = verdict_table(verdicts).splitlines()
     assert len(lines) == 4
     assert lines[2].startswith("| cost | **closed** |")
-    assert "a \\| b &lt;script>" in lines[2]
+    assert "a \\| b &lt;script&gt;" in lines[2]
     assert lines[3].startswith("| drill | open | 3 | at least 1 |")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tasks.common.capacity import Capacity
 from tasks.common.estate import Environment
-from tasks.preflight.judge import judge_capacity, judge_certificate, judge_routing, table
+from tasks.preflight.judge import finding_table, judge_capacity, judge_certificate, judge_routing
 from tasks.preflight.model import Certificate, Finding
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -113,5 +113,5 @@ def test_certificate_must_be_valid_for_long_enough(left: timedelta, well: bool) 
 
 
 def test_table_shows_problems_first_and_cannot_be_broken_by_its_texts() -> None:
-    lines = table([Finding("a", True, "fine"), Finding("b", False, "x | y\nz", "mend <it>")]).splitlines()
-    assert lines[2:] == ["| b | **problem** | x \\| y z | mend &lt;it> |", "| a | well | fine |  |"]
+    lines = finding_table([Finding("a", True, "fine"), Finding("b", False, "x | y\nz", "mend <it>")]).splitlines()
+    assert lines[2:] == ["| b | **problem** | x \\| y z | mend &lt;it&gt; |", "| a | well | fine | |"]
