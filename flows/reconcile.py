@@ -19,6 +19,7 @@ from tasks.release.reconcile_steps import (
     kept_releases,
     put_to_rest,
     resume,
+    scopes,
     show_account,
     survey,
     tell_reconciled,
@@ -62,7 +63,7 @@ def settle(estate: OpenEstate, record: ReleaseRecord) -> list[str]:
     """
     decision = _decide(estate, record)
     if decision.action is Action.WAIT:
-        await_expiry(estate, record)
+        await_expiry(estate.ledger.leases, scopes(estate, record), record.id)
         decision = _decide(estate, record)
     name = f"{record.kind} of {record.service} {record.release[:7]} to {record.environment}, run {record.id[:8]}"
     match decision.action:

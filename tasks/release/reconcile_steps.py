@@ -21,7 +21,7 @@ from blocks.estate import OpenEstate
 from blocks.job import Job
 from blocks.journal import deliver_unsent, unsent_file
 from tasks.common.errors import Retryable, SlipwayError, Unsafe
-from tasks.common.lease import scope_of
+from tasks.common.lease import Leases, scope_of
 from tasks.common.model import Drift
 from tasks.common.run_steps import cancel_run, start_run, state_of
 from tasks.common.steps import TRANSIENT, only_shown
@@ -102,20 +102,29 @@ def deliver(estate: OpenEstate) -> list[str]:
     return [f"run {run_id[:8]}: what the ledger had not taken was delivered" for run_id in delivered]
 
 
-def await_expiry(estate: OpenEstate, record: ReleaseRecord) -> None:
-    """The dead run's lease has expired, is somebody else's, or has had the time to expire; it is never taken before.
+def await_expiry(leases: Leases, scopes: Sequence[str], run_id: str) -> None:
+    """Every lease of the dead run has expired, is somebody else's, or has had the time to expire; none is taken before.
 
     No longer: a process that Prefect takes for dead may live and renew it, and others wait for this reconciliation.
+
+    Args:
+        leases: where the leases are.
+        scopes: what the run may hold, in order of its way.
+        run_id: the run.
     """
-    deadline_s = None
-    while (lease := estate.ledger.leases.find(scope_of(record.service, record.environment))) is not None:
-        if not lease.live or lease.holder != record.id:
-            return
-        if deadline_s is None:
-            deadline_s = time.monotonic() + lease.left_s + _LOOK_EVERY_S
-        if time.monotonic() > deadline_s:
+    deadlines_s: dict[str, float] = {}
+    while (lease := deciding([leases.find(scope) for scope in scopes], run_id)) is not None:
+        now_s = time.monotonic()
+        deadline_s = deadlines_s.setdefault(lease.scope, now_s + lease.left_s + _LOOK_EVERY_S)
+        if not lease.live or lease.holder != run_id or now_s > deadline_s:
             return
         time.sleep(min(max(lease.left_s, 0.1), _LOOK_EVERY_S))
+
+
+def scopes(estate: OpenEstate, record: ReleaseRecord) -> list[str]:
+    """Return what the run needs the leases of, in order of its way."""
+    path = estate.path_to(record.environment) if record.kind is Kind.RELEASE else [record.environment]
+    return [scope_of(record.service, environment) for environment in path]
 
 
 def kept_releases(estate: OpenEstate, service: str) -> set[str]:
@@ -133,8 +142,7 @@ def survey(estate: OpenEstate, record: ReleaseRecord) -> Unfinished:
     evidence = estate.ledger.evidence(record.id)
     question = unanswered(evidence)
     state, name = _state(record.id)
-    path = estate.path_to(record.environment) if record.kind is Kind.RELEASE else [record.environment]
-    leases = [estate.ledger.leases.find(scope_of(record.service, environment)) for environment in path]
+    leases = [estate.ledger.leases.find(scope) for scope in scopes(estate, record)]
     successors = [item.name for item in evidence if item.kind == _RESUMED]
     return Unfinished(
         run_id=record.id,

@@ -350,7 +350,8 @@ def read(root: psycopg.Connection, work: Callable[[], None]) -> tuple[dict[str, 
     """Return how many scans of whole tables the work took, and how many rows it read, by table."""
 
     def figures() -> dict[str, tuple[int, int]]:
-        # A session hands in its figures when it ends.
+        # A session hands in its figures when it ends; this one, which has filled the tables, when it is told to.
+        root.execute("select pg_stat_force_next_flush()")
         mine = "select count(*) from pg_stat_activity where datname = current_database()"
         wait_until(lambda: root.execute(mine).fetchone() == (1,), what="the end of the other sessions")
         return {table: (scans, rows) for table, scans, rows in root.execute(FIGURES)}
