@@ -203,13 +203,17 @@ def test_an_interrupt_from_the_keyboard_ends_the_command(tmp_path: Path) -> None
 
 
 def test_a_timeout_of_prefect_in_a_thread_ends_the_command(tmp_path: Path) -> None:
+    begun = threading.Event()
+
     def work() -> None:
         with pytest.raises(TimeoutError):
-            bash("echo $$ > leader; exec sleep 600", tmp_path, timeout_s=600)
+            # A line that is passed on shows that the thread is past the start of the process.
+            bash("echo $$ > leader; echo begun; exec sleep 600", tmp_path, timeout_s=600, on_line=lambda _: begun.set())
         (tmp_path / "interrupted").touch()
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
+    assert begun.wait(20)
     leader = pid_in(tmp_path / "leader")
     assert thread.ident is not None
     # What Prefect does to a synchronous task in a thread.

@@ -245,9 +245,12 @@ class LabPlace:
     def require_released(self, version: str) -> None:
         """The version serves production alone: so that each module can be run without the ones before it."""
         if not self.serving():
-            assert first_release(self, version).code == 0
+            released = first_release(self, version)
         elif self.serving() != {self.name(version): 100.0}:
-            assert release_under_load(self, "release", "campus", version).code == 0
+            released = release_under_load(self, "release", "campus", version)
+        else:
+            return
+        assert released.code == 0, released.record.error
 
     def prefect(self, method: str, path: str, body: object = None) -> Any:
         """Return what the Prefect server's API answers."""

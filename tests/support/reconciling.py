@@ -3,7 +3,7 @@
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -37,13 +37,16 @@ def prepare(place: LabPlace) -> None:
         place.require_released(_VERSIONS[0])
 
 
-def commit_swift(place: LabPlace, version: str) -> None:
-    """`version` is a tag: next to no tests, and a canary of two stages, so that a story comes to its point soon."""
+def commit_swift(place: LabPlace, version: str, end_to_end: Sequence[str] = ()) -> None:
+    """`version` is a tag: next to no tests, and a canary of two stages, so that a story comes to its point soon.
+
+    With a command for the end-to-end tests, it is run in staging when the candidate has its traffic.
+    """
 
     def hurry(service: dict[str, Any]) -> None:
         service["test"] = {"steps": [{"name": "imports", "command": ["python", "-c", "import campus"]}]}
         service["scan"][0]["command"] = ["python", "-m", "bandit", "-q", "-r", "e2e", "-f", "sarif", "-o", "{output}"]
-        del service["end_to_end"]
+        service["end_to_end"] = [{"name": "end to end", "command": list(end_to_end)}] if end_to_end else []
         service["promotion"]["stages"] = [
             {"weight": weight, "soak": "1h", "checks": [{"metric": "error_rate", "at_most": "1%"}]}
             for weight in ("5%", "100%")
