@@ -11,6 +11,7 @@ from psycopg.types.json import Json
 from pydantic import Field
 
 from blocks.context import Context
+from blocks.deliveries import PostgresqlDeliveries
 from blocks.leases import PostgresqlLeases
 from blocks.ledger_data import (
     check_outcome,
@@ -75,6 +76,11 @@ class PostgresqlLedger:
     def leases(self) -> PostgresqlLeases:
         """Return the leases that are kept beside the evidence."""
         return PostgresqlLeases(self._database)
+
+    @property
+    def deliveries(self) -> PostgresqlDeliveries:
+        """Return the deliveries that are kept beside the evidence."""
+        return PostgresqlDeliveries(self._database)
 
     def prepare(self) -> None:
         """The ledger's tables exist and are of this version. *Idempotent:* yes; safe to call from several processes.

@@ -39,7 +39,7 @@ _REFUSED: tuple[tuple[tuple[type[psycopg.Error], ...], str, str], ...] = (
         (errors.InsufficientPrivilege,),
         "the ledger's role lacks a right",
         "grant USAGE on schema slipway, SELECT and INSERT on its tables, also UPDATE and DELETE on lease and "
-        "lease_waiter; to prepare it, CREATE on the database",
+        "lease_waiter, and DELETE on delivery_waiting; to prepare it, CREATE on the database",
     ),
     ((psycopg.Error,), "the ledger's database refused", "report this, with what PostgreSQL says"),
 )

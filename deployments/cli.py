@@ -13,11 +13,12 @@ from typing import Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
-from deployments.lab.lab import ROOT, Lab
+from deployments.lab.lab import Lab
+from deployments.receiver import commands as webhook_commands
 from deployments.shown import cells, print_json
+from deployments.terminal import Estate, Json, connect, err, out, var_folder
 from tasks.common.errors import Refused, Retryable, SlipwayError, Unsafe
 from tasks.common.units import show_percent
 from tasks.release.model import Outcome
@@ -56,32 +57,16 @@ app = typer.Typer(
 )
 releases = typer.Typer(no_args_is_help=True, help="What was released, and how it went: list, show.")
 app.add_typer(releases, name="releases")
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
-
-Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
+app.command()(webhook_commands.receive)
+app.command()(webhook_commands.deliveries)
 Service = Annotated[str, typer.Argument(help="name of the service")]
 Environment = Annotated[str, typer.Option("--to", help="environment where it must serve in the end")]
-Estate = Annotated[str, typer.Option("--estate", help="estate file; default: $SLIPWAY_ESTATE, else the lab's")]
-
-
-def connect(estate: str = "") -> None:
-    """Use the given estate, else the one of the environment, else the lab that runs here."""
-    lab = Lab(_var())
-    if lab.ports and "PREFECT_API_URL" not in os.environ:
-        os.environ.update({name: value for name, value in lab.environment().items() if name not in os.environ})
-    if estate:
-        os.environ["SLIPWAY_ESTATE"] = str(Path(estate).absolute())
-
-
-def _var() -> Path:
-    return Path(os.environ.get("SLIPWAY_VAR", ROOT / "var"))
 
 
 @app.command()
 def up() -> None:
     """Start the lab, on 127.0.0.1 only: PostgreSQL, HAProxy, Prometheus, a Prefect server and a worker."""
-    lab = Lab(_var())
+    lab = Lab(var_folder())
     lab.up(lambda text: err.print(text, style="dim"))
     out.print(f"the lab is up\n  Prefect UI   {lab.ui_url}")
     for name in ("staging", "production"):
@@ -92,7 +77,7 @@ def up() -> None:
 @app.command()
 def down() -> None:
     """End the lab and the instances that run in it. What it has kept stays under var/."""
-    ended = Lab(_var()).down()
+    ended = Lab(var_folder()).down()
     out.print("the lab is down" if ended else "nothing was running")
 
 

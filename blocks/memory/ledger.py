@@ -18,6 +18,7 @@ from blocks.ledger_data import (
     no_such_record,
     the_one,
 )
+from blocks.memory.deliveries import MemoryDeliveries
 from blocks.memory.leases import MemoryLeases
 from tasks.common.errors import Refused
 from tasks.common.model import StrictModel
@@ -37,11 +38,17 @@ class MemoryLedger:
         self._evidence: dict[str, list[Evidence]] = {}
         self._answers: dict[str, tuple[float | None, ...]] = {}
         self._leases = MemoryLeases()
+        self._deliveries = MemoryDeliveries()
 
     @property
     def leases(self) -> MemoryLeases:
         """Return the leases that are kept beside the evidence."""
         return self._leases
+
+    @property
+    def deliveries(self) -> MemoryDeliveries:
+        """Return the deliveries that are kept beside the evidence."""
+        return self._deliveries
 
     def prepare(self) -> None:
         """There is nothing to prepare. *Idempotent:* yes."""

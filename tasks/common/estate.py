@@ -12,6 +12,7 @@ from tasks.common.occasion import Occasion
 from tasks.common.preflight import Preflight
 from tasks.common.secrets import SecretRef
 from tasks.common.units import ADDRESS_PATTERN, Duration, Name, Percent, PositiveDuration, Variable
+from tasks.common.webhooks import WebhookSource
 
 
 class Pace(StrictModel):
@@ -114,6 +115,9 @@ class Estate(StrictModel):
     services: dict[Name, EstateService] = Field(min_length=1, description="by name, as their service files have it")
     notifications: list[NotificationChannel] = Field(
         default_factory=list, description="who is told when a release ends, waits for approval or is reconciled"
+    )
+    webhooks: dict[Name, WebhookSource] = Field(
+        default_factory=dict, description="who may start flows by a delivery to /webhooks/NAME of 'slipway receive'"
     )
 
     @model_validator(mode="after")

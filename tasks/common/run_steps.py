@@ -1,6 +1,6 @@
 """Runs on the Prefect server: started, asked about, cancelled, answered. Only these few calls know its client."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from uuid import UUID
 
@@ -21,8 +21,10 @@ _CONFLICT = 409
 _SERVER_ERROR = 500
 
 
-def start_run(flow: str, request: BaseModel, *, key: str | None = None) -> str:
+def start_run(flow: str, request: BaseModel | Mapping[str, str], *, key: str | None = None) -> str:
     """A run of the flow's deployment is scheduled; returns its id.
+
+    The server checks what is asked for against the flow's form.
 
     *Idempotent:* with a key: the second call with the same one returns the first run.
 
@@ -39,7 +41,8 @@ def start_run(flow: str, request: BaseModel, *, key: str | None = None) -> str:
                 on="the Prefect server",
                 next_action="'slipway up' deploys it to the lab; elsewhere run 'prefect deploy --all'",
             ) from error
-        parameters = {"request": request.model_dump()}
+        asked = request.model_dump() if isinstance(request, BaseModel) else dict(request)
+        parameters = {"request": asked}
         run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters, idempotency_key=key)
     return str(run.id)
 

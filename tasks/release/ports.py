@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from tasks.common.delivery import Deliveries
 from tasks.common.lease import Leases
 from tasks.common.model import HttpCheck
 from tasks.common.service import Build
@@ -105,6 +106,11 @@ class Ledger(Protocol):
     @property
     def leases(self) -> Leases:
         """Return the leases that are kept beside the evidence."""
+        ...
+
+    @property
+    def deliveries(self) -> Deliveries:
+        """Return the deliveries that are kept beside the evidence."""
         ...
 
     def prepare(self) -> None:

@@ -15,9 +15,9 @@ DRAIN_WITHIN_S = 10.0
 
 
 @contextlib.contextmanager
-def prefect_server(folder: Path) -> Iterator[str]:
+def prefect_server(folder: Path, port: int = 0) -> Iterator[str]:
     """A Prefect server with its data in the folder runs for the length of a `with`; yields the address of its API."""
-    port = free_port()
+    port = port or free_port()
     argv = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
     env = {"PREFECT_HOME": str(folder), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
     with running(argv, log=folder / "log", env=env):

@@ -1,0 +1,131 @@
+"""Deliveries of webhooks: what was sent, what it means, what becomes of it, and where they are kept."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from tasks.common.webhooks import Happening
+
+
+@dataclass(frozen=True)
+class Event:
+    """What has happened in a repository.
+
+    Args:
+        id: the sender's own id of the delivery: a repeated one has the same.
+        name: what the sender calls the event: 'push'.
+        happening: what rules can be about; None for everything else.
+        repository: as the forge calls it: OWNER/NAME.
+        ref: the branch or tag.
+        commit: 40 or 64 hexadecimal digits; '' where there is none, as when a branch was deleted.
+        actor: who did it, as the forge says.
+        paths: the files that were changed; None where the event does not say.
+    """
+
+    id: str
+    name: str
+    happening: Happening | None = None
+    repository: str = ""
+    ref: str = ""
+    commit: str = ""
+    actor: str = ""
+    paths: tuple[str, ...] | None = None
+
+
+class Status(StrEnum):
+    """What has become of a delivery."""
+
+    IGNORED = "ignored"
+    """No rule wants it."""
+    REPEATED = "repeated"
+    """Another delivery has asked for the same before."""
+    WAITING = "waiting"
+    """Its run is not started yet."""
+    STARTED = "started"
+    """Its run is started."""
+    REFUSED = "refused"
+    """The Prefect server does not take the run: the flow is not deployed, or its parameters are wrong."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """The run that an event asks for.
+
+    Args:
+        flow: whose deployment is started.
+        parameters: what it is asked for.
+        action: the same for everything that asks for the same about the same commit: (repository, commit, action).
+    """
+
+    flow: str
+    parameters: Mapping[str, str]
+    action: str
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What was sent, and what becomes of it.
+
+    Args:
+        id: ours.
+        source: under which name the estate file knows the sender.
+        event: what it means.
+        received_at: when.
+        start: the run that it asks for; None where no rule wants it.
+        status: what has become of it.
+        why: why it starts nothing, or which run it has started.
+    """
+
+    id: str
+    source: str
+    event: Event
+    received_at: datetime
+    start: Start | None = None
+    status: Status = Status.IGNORED
+    why: str = ""
+
+
+class Deliveries(Protocol):
+    """Where deliveries are kept, each once, before anybody is told that they were taken."""
+
+    def keep(self, delivery: Delivery) -> Delivery:
+        """The delivery is kept; returns it as it is kept now. *Idempotent:* yes.
+
+        The same delivery id of the same source was kept before: that one is returned. Something else has asked for the
+        same run before: it is kept as repeated, and names the first.
+
+        Raises:
+            Retryable: the ledger does not answer; nothing is lost if it is sent again.
+        """
+        ...
+
+    def waiting(self, limit: int) -> tuple[Delivery, ...]:
+        """Return those whose runs are not started yet, in the order in which they were kept.
+
+        Raises:
+            Retryable: the ledger does not answer.
+        """
+        ...
+
+    def settle(self, delivery_id: str, *, run_id: str = "", refused: str = "") -> None:
+        """The delivery has started a run, or was refused one. *Idempotent:* yes; the first word stands.
+
+        Args:
+            delivery_id: ours.
+            run_id: the run that was started.
+            refused: why there is none and will be none.
+
+        Raises:
+            Retryable: the ledger does not answer; the run's key lets it be started once only.
+        """
+        ...
+
+    def latest(self, limit: int) -> tuple[Delivery, ...]:
+        """Return the latest ones, newest first.
+
+        Raises:
+            Retryable: the ledger does not answer.
+        """
+        ...

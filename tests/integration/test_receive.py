@@ -1,0 +1,206 @@
+"""`slipway receive` as a process of its own, with a real ledger and a real Prefect server: killed, and left alone."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from blocks.ledger import PostgresqlLedger
+from tasks.common.delivery import Delivery, Status
+from tasks.common.run_steps import DEPLOYMENT
+from tasks.release.request import ReleaseRequest
+from tests.support.deliveries import RULE, SECRET, body, github, pushed
+from tests.support.ledger import open_ledger
+from tests.support.prefect_server import prefect_server
+from tests.support.processes import free_port, listens, running, wait_until
+
+pytestmark = [pytest.mark.server, pytest.mark.slow]
+ROOT = Path(__file__).resolve().parents[2]
+PUSH = body("github/push.branch.json")
+
+
+@flow(name="release")
+def asked_for(request: ReleaseRequest) -> None:
+    """In place of the release: it is only asked for here, as no worker runs."""
+
+
+class Server:
+    """A Prefect server of the test's own, which can be away."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.port = free_port()
+        self.api = f"http://127.0.0.1:{self.port}/api"
+
+    @contextmanager
+    def there(self) -> Iterator[None]:
+        with prefect_server(self._folder, self.port):
+            yield
+
+    def deploy(self) -> None:
+        with temporary_settings({PREFECT_API_URL: self.api}), get_client(sync_client=True) as client:
+            flow_id = client.create_flow(asked_for)
+            client.create_deployment(
+                flow_id=flow_id,
+                name=DEPLOYMENT,
+                parameter_openapi_schema=asked_for.parameters.model_dump(),
+                enforce_parameter_schema=True,
+            )
+
+    def asked(self) -> list[str]:
+        """Return the commits whose release was asked for, in order."""
+        answer = httpx.post(f"{self.api}/flow_runs/filter", json={"limit": 200}, timeout=30)
+        answer.raise_for_status()
+        return [run["parameters"]["request"]["commit"] for run in sorted(answer.json(), key=lambda run: run["created"])]
+
+    def commits(self) -> Counter[str]:
+        """Return how often a release of each commit was asked for."""
+        return Counter(self.asked())
+
+
+class Receive:
+    """`slipway receive`, started and ended at will."""
+
+    def __init__(self, folder: Path, database_url: str, server: Server) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.estate = folder / "estate.yaml"
+        self.log = folder / "receive.log"
+        self.ledger: PostgresqlLedger = open_ledger(folder, database_url)
+        self.estate.write_text(yaml.safe_dump(estate(RULE.model_dump(mode="json"))))
+        self.env = {
+            "PREFECT_API_URL": server.api,
+            "SLIPWAY_TEST_WEBHOOK": SECRET,
+            "SLIPWAY_TEST_LEDGER": database_url,
+            "SLIPWAY_VAR": str(folder / "var"),
+        }
+
+    def argv(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "deployments.cli", *arguments, "--estate", str(self.estate)]
+
+    @contextmanager
+    def there(self) -> Iterator[subprocess.Popen[bytes]]:
+        with running(self.argv("receive", "--port", str(self.port)), log=self.log, env=self.env, cwd=ROOT) as process:
+            wait_until(lambda: listens(self.port) or process.poll() is not None, what=f"the receiver, see {self.log},")
+            assert process.poll() is None, self.log.read_text()
+            yield process
+
+    def send(self, payload: bytes, **headers: str) -> httpx.Response:
+        return httpx.post(
+            f"{self.url}/webhooks/github", content=payload, headers=github(payload, **headers), timeout=30
+        )
+
+    def deliveries(self) -> tuple[Delivery, ...]:
+        return self.ledger.deliveries.latest(1000)
+
+    def await_all_started(self) -> None:
+        wait_until(
+            lambda: {each.status for each in self.deliveries()} <= {Status.STARTED},
+            within_s=60,
+            what="the start of every run",
+        )
+
+
+def estate(rule: dict[str, Any]) -> dict[str, Any]:
+    place = {
+        "url": "http://127.0.0.1:1",
+        "replicas": 1,
+        "runtime": {"driver": "memory"},
+        "router": {"driver": "memory"},
+        "metrics": {"driver": "memory"},
+    }
+    return {
+        "estate": "receiving",
+        "workspace": "work",
+        "ledger": {"driver": "postgresql", "dsn": "env:SLIPWAY_TEST_LEDGER"},
+        "store": {"driver": "folder", "folder": "store"},
+        "environments": {"production": place},
+        "services": {"campus": {"repository": "nowhere"}},
+        "webhooks": {"github": {"forge": "github", "secrets": ["env:SLIPWAY_TEST_WEBHOOK"], "rules": [rule]}},
+    }
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Server:
+    return Server(tmp_path_factory.mktemp("prefect"))
+
+
+@pytest.fixture
+def receive(tmp_path: Path, database_url: str, server: Server) -> Receive:
+    return Receive(tmp_path, database_url, server)
+
+
+def test_release_is_asked_for_once_and_a_wrong_parameter_is_on_record(
+    receive: Receive, server: Server, tmp_path: Path
+) -> None:
+    with server.there(), receive.there():
+        server.deploy()
+        first, again = (receive.send(PUSH, id_="one") for _ in range(2))
+        assert (first.status_code, again.json()["delivery"]) == (202, first.json()["delivery"])
+        receive.await_all_started()
+        assert server.commits() == {json.loads(PUSH)["after"]: 1}
+        shown = subprocess.run(
+            receive.argv("deliveries"), env={**os.environ, **receive.env}, cwd=ROOT, text=True, capture_output=True
+        )
+    assert shown.returncode == 0, shown.stderr
+    assert "started" in shown.stdout
+    assert SECRET not in receive.log.read_text()
+
+
+def test_killed_receiver_loses_nothing_and_starts_nothing_twice(receive: Receive, server: Server) -> None:
+    payloads = {f"{number:040x}": pushed(f"{number:040x}") for number in range(1, 41)}
+    unanswered = dict(payloads)
+
+    def send(commit: str) -> None:
+        try:
+            answer = receive.send(payloads[commit], id_=commit)
+        except httpx.TransportError:
+            return
+        assert answer.status_code == 202, answer.text
+        del unanswered[commit]
+
+    with server.there():
+        server.deploy()
+        before = server.commits()
+        with receive.there() as process, ThreadPoolExecutor(max_workers=4) as pool:
+            sent = [pool.submit(send, commit) for commit in payloads]
+            wait_until(lambda: sum((server.commits() - before).values()) >= 5, what="the first runs", every_s=0.005)
+            os.killpg(process.pid, signal.SIGKILL)
+            for each in sent:
+                each.result()
+        assert {each.status for each in receive.deliveries()} >= {Status.STARTED}
+        with receive.there():
+            # Who got no answer sends it again, as a person does from the forge's page.
+            for commit in list(unanswered):
+                send(commit)
+            receive.await_all_started()
+        assert not unanswered
+        assert server.commits() - before == Counter(dict.fromkeys(payloads, 1))
+        assert len(receive.deliveries()) == len(payloads)
+
+
+def test_deliveries_wait_while_the_prefect_server_is_away_and_are_started_in_order(
+    receive: Receive, server: Server
+) -> None:
+    commits = [f"{number:040x}" for number in range(101, 106)]
+    with receive.there():
+        for commit in commits:
+            assert receive.send(pushed(commit)).status_code == 202
+        assert {each.status for each in receive.deliveries()} == {Status.WAITING}
+        with server.there():
+            receive.await_all_started()
+            assert [commit for commit in server.asked() if commit in commits] == commits
