@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from tasks.common.model import Place, Problem, StrictModel, near, refuse
 from tasks.common.secrets import SecretRef
-from tasks.common.units import Name, Variable
+from tasks.common.units import Name
 
 FIELDS = ("actor", "branch", "commit", "repository", "tag")
 """What a parameter may take from the event: `{commit}`."""
@@ -41,7 +41,7 @@ class WebhookRule(StrictModel):
     taken from the event. They are filled in once: what an event says is never read as a placeholder or as code.
     """
 
-    on: Happening = Field(description="what has happened")
+    event: Happening = Field(description="what has happened")
     repository: str = Field(
         min_length=1, max_length=200, description="the repository as the forge calls it: OWNER/NAME, exactly"
     )
@@ -53,7 +53,7 @@ class WebhookRule(StrictModel):
         description="patterns as in refs; a push counts only if it has changed such a file, or does not say which",
     )
     start: Name = Field(description="flow whose deployment is started", examples=["release"])
-    parameters: dict[Variable, str] = Field(
+    parameters: dict[str, str] = Field(
         min_length=1, description="what the flow is asked for, by name", examples=[{"commit": "{commit}"}]
     )
 

@@ -22,7 +22,7 @@ def decide(event: Event, rules: Sequence[WebhookRule]) -> tuple[Start | None, st
         return None, f"no rule can be about {event.name!r}"
     if not event.commit:
         return None, f"{event.ref} was deleted"
-    about = [rule for rule in rules if rule.on is event.happening and rule.repository == event.repository]
+    about = [rule for rule in rules if rule.event is event.happening and rule.repository == event.repository]
     if not about:
         return None, f"no rule is about a {event.happening} in {event.repository}"
     wanted = [rule for rule in about if matches(event.ref, rule.refs)]

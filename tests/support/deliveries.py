@@ -17,14 +17,14 @@ COMMIT = "6113728f27ae82c7b1a177c8d03f9e96e0adf246"
 """What github/push.branch.json has pushed."""
 RULE = WebhookRule.model_validate(
     {
-        "on": "push",
+        "event": "push",
         "repository": "Codertocat/Hello-World",
         "refs": ["master"],
         "start": "release",
         "parameters": {"service": "campus", "commit": "{commit}", "requested_by": "{actor}"},
     }
 )
-TAG_RULE = RULE.model_copy(update={"on": Happening.TAG, "refs": ["simple-*"]})
+TAG_RULE = RULE.model_copy(update={"event": Happening.TAG, "refs": ["simple-*"]})
 
 
 def body(name: str) -> bytes:

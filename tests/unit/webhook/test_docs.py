@@ -27,7 +27,8 @@ def test_documented_rule_releases_a_push_to_main_and_nothing_else() -> None:
         "commit": PUSH.commit,
         "requested_by": "ada, by a push to main",
     }
-    for other in (replace(PUSH, ref="next"), replace(PUSH, paths=("docs/a.md",)), replace(PUSH, repository="eve/campus")):
+    others = [replace(PUSH, ref="next"), replace(PUSH, paths=("docs/a.md",)), replace(PUSH, repository="eve/campus")]
+    for other in others:
         assert decide(other, source.rules)[0] is None
 
 
