@@ -46,7 +46,7 @@ def commit_swift(place: LabPlace, version: str, end_to_end: Sequence[str] = ()) 
     def hurry(service: dict[str, Any]) -> None:
         service["test"] = {"steps": [{"name": "imports", "command": ["python", "-c", "import campus"]}]}
         service["scan"][0]["command"] = ["python", "-m", "bandit", "-q", "-r", "e2e", "-f", "sarif", "-o", "{output}"]
-        service["end_to_end"] = [{"name": "end to end", "command": list(end_to_end)}] if end_to_end else []
+        service["end_to_end"] = [{"name": "journey", "command": list(end_to_end)}] if end_to_end else []
         service["promotion"]["stages"] = [
             {"weight": weight, "soak": "1h", "checks": [{"metric": "error_rate", "at_most": "1%"}]}
             for weight in ("5%", "100%")
@@ -211,13 +211,16 @@ def begin(place: LabPlace, flow: str, **request: str) -> Begun:
 
 
 def await_record(place: LabPlace, run_id: str) -> Begun:
-    """Wait until the run is on record."""
-    wait_until(
-        lambda: any(record.id == run_id for record in place.records()),
-        within_s=WITHIN_S,
-        what=f"the record of run {run_id}",
-        every_s=_EVERY_S,
-    )
+    """Wait until the run is on record; one that ends without is told of at once."""
+
+    def on_record() -> bool:
+        state = place.prefect("GET", f"/flow_runs/{run_id}")["state"]
+        if any(record.id == run_id for record in place.records()):
+            return True
+        assert state["name"] not in _FINAL, f"it ended without a record: {state['message']}"
+        return False
+
+    wait_until(on_record, within_s=WITHIN_S, what=f"the record of run {run_id}", every_s=_EVERY_S)
     return Begun(place, run_id)
 
 
