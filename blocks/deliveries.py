@@ -100,9 +100,18 @@ class PostgresqlDeliveries:
         """
         return self._read(sql.SQL("order by d.sequence desc limit %s"), limit)
 
-    def _read(self, tail: sql.SQL, limit: int) -> tuple[Delivery, ...]:
+    def find(self, delivery_id: str) -> Delivery | None:
+        """Return one of them; None where there is none.
+
+        Raises:
+            Retryable: the database does not answer.
+        """
+        found = self._read(sql.SQL("where d.id = %s"), kept_text(delivery_id))
+        return found[0] if found else None
+
+    def _read(self, tail: sql.SQL, value: object) -> tuple[Delivery, ...]:
         with self._database.session("nothing was changed") as connection:
-            return tuple(_delivery(row) for row in connection.execute(_SELECT + tail, [limit]).fetchall())
+            return tuple(_delivery(row) for row in connection.execute(_SELECT + tail, [value]).fetchall())
 
 
 def _row(delivery: Delivery) -> dict[str, object]:

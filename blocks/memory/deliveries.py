@@ -42,3 +42,8 @@ class MemoryDeliveries:
         """Return the latest ones, newest first."""
         with self._lock:
             return tuple(reversed(self._kept.values()))[:limit]
+
+    def find(self, delivery_id: str) -> Delivery | None:
+        """Return one of them; None where there is none."""
+        with self._lock:
+            return self._kept.get(delivery_id)

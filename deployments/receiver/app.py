@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from blocks.secrets import Secrets
 from deployments.receiver.dispatcher import Dispatcher
+from deployments.receiver.seen import Seen
 from tasks.common.delivery import Deliveries, Delivery, Status
 from tasks.common.errors import SlipwayError
 from tasks.common.webhooks import WebhookSource
@@ -133,7 +134,7 @@ class Receiver:
         return held.values
 
 
-def make_app(receiver: Receiver, deliveries: Deliveries, dispatcher: Dispatcher, bucket: Bucket) -> FastAPI:
+def make_app(receiver: Receiver, deliveries: Deliveries, dispatcher: Dispatcher, bucket: Bucket, seen: Seen) -> FastAPI:
     """Return the application.
 
     Args:
@@ -141,6 +142,7 @@ def make_app(receiver: Receiver, deliveries: Deliveries, dispatcher: Dispatcher,
         deliveries: where they are kept.
         dispatcher: works as long as the application runs.
         bucket: how many are looked at; the rest is told to come again.
+        seen: counts.
     """
 
     @asynccontextmanager
@@ -158,17 +160,20 @@ def make_app(receiver: Receiver, deliveries: Deliveries, dispatcher: Dispatcher,
     @app.post("/webhooks/{source}", status_code=202)
     async def take(source: str, request: Request) -> JSONResponse:
         """Take a delivery: it is kept, and the run that it asks for is started soon, once."""
-        try:
-            if not bucket.take():
-                raise Refusal(429, "too many deliveries", "send it again later")
-            if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _JSON:
-                raise Refusal(415, "the body is not sent as JSON", f"set the content type of the hook to {_JSON}")
-            body = await _body(request)
-            headers = {name.lower(): value for name, value in request.headers.items()}
-            kept = await run_in_threadpool(receiver.take, source, headers, body)
-        except Refusal as refusal:
-            log.warning("refused with %d: %s", refusal.status, refusal.what)
-            return refusal.answer()
+        with seen.timed():
+            try:
+                if not bucket.take():
+                    raise Refusal(429, "too many deliveries", "send it again later")
+                if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _JSON:
+                    raise Refusal(415, "the body is not sent as JSON", f"set the content type of the hook to {_JSON}")
+                body = await _body(request)
+                headers = {name.lower(): value for name, value in request.headers.items()}
+                kept = await run_in_threadpool(receiver.take, source, headers, body)
+            except Refusal as refusal:
+                seen.refuse(source, refusal.status, refusal.what)
+                log.warning("refused with %d: %s", refusal.status, refusal.what)
+                return refusal.answer()
+        seen.taken(kept)
         log.info("delivery %s is %s", kept.id, kept.status)
         return JSONResponse({"delivery": kept.id, "status": kept.status, "why": kept.why}, 202)
 

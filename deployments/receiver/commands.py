@@ -11,18 +11,22 @@ from rich.table import Table
 from deployments.shown import print_json
 from deployments.terminal import Estate, Json, connect, out
 
+LOCAL = "127.0.0.1"
+
 
 def receive(
     estate: Estate = "",
-    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="address to listen on")] = LOCAL,
     port: Annotated[int, typer.Option(min=1, max=65535, help="port to listen on")] = 4280,
+    inside_host: Annotated[str, typer.Option(help="address of the page and the figures; never a public one")] = LOCAL,
+    inside_port: Annotated[int, typer.Option(min=1, max=65535, help="port of the page and the figures")] = 4281,
 ) -> None:
     """Take webhooks from GitHub and GitLab, and start the flows that the estate file wants for them."""
     connect(estate)
     from blocks.estate import open_estate
     from deployments.receiver.serve import serve
 
-    serve(open_estate(), host, port)
+    serve(open_estate(), host, port, (inside_host, inside_port))
 
 
 def deliveries(

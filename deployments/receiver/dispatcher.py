@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Mapping
 from threading import Event, Thread
 
+from deployments.receiver.seen import Seen
 from tasks.common.delivery import Deliveries, Delivery
 from tasks.common.errors import Refused, SlipwayError
 
@@ -24,10 +25,11 @@ class Dispatcher:
         deliveries: where they are kept.
         start_run: starts a run.
         redact: takes secrets out of a text.
+        seen: counts.
     """
 
-    def __init__(self, deliveries: Deliveries, start_run: StartRun, redact: Callable[[str], str]) -> None:
-        self._deliveries, self._start_run, self._redact = deliveries, start_run, redact
+    def __init__(self, deliveries: Deliveries, start_run: StartRun, redact: Callable[[str], str], seen: Seen) -> None:
+        self._deliveries, self._start_run, self._redact, self._seen = deliveries, start_run, redact, seen
         self._wanted, self._ended = Event(), False
         self._thread = Thread(target=self._work, name="dispatcher", daemon=True)
 
@@ -66,6 +68,7 @@ class Dispatcher:
             self._deliveries.settle(delivery.id, refused=self._redact(error.what))
             return
         self._deliveries.settle(delivery.id, run_id=run_id)
+        self._seen.started()
         log.info("delivery %s has started run %s", delivery.id, run_id)
 
     def _work(self) -> None:
@@ -76,6 +79,7 @@ class Dispatcher:
                 self.start_waiting()
                 told = ""
             except SlipwayError as error:
+                self._seen.failed()
                 # Once, and not every two seconds of a night.
                 if (problem := self._redact(str(error))) != told:
                     log.warning("runs are started later: %s", problem)

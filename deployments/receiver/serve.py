@@ -1,12 +1,17 @@
 """`slipway receive`: the receiver as a server."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from threading import Thread
 
 import uvicorn
+from fastapi import FastAPI
 
 from blocks.estate import OpenEstate
 from deployments.receiver.app import Bucket, Receiver, make_app
 from deployments.receiver.dispatcher import Dispatcher
+from deployments.receiver.inside import make_inside
+from deployments.receiver.seen import Seen
 from tasks.common.errors import Refused
 from tasks.common.run_steps import start_run
 
@@ -15,11 +20,17 @@ _A_SECOND, _AT_ONCE = 100, 1000
 _ENDS_WITHIN_S = 10
 
 
-def serve(estate: OpenEstate, host: str, port: int) -> None:
+def serve(estate: OpenEstate, host: str, port: int, inside: tuple[str, int]) -> None:
     """Take deliveries until the process is told to end.
 
+    Args:
+        estate: names the sources.
+        host: address to listen on for forges.
+        port: for forges.
+        inside: address and port for the team: recent deliveries, figures.
+
     Raises:
-        Refused: the estate names no webhooks, or a secret of theirs is missing.
+        Refused: the estate names no webhooks, a secret of theirs is missing, or the port for the team is taken.
         Retryable: the ledger does not answer.
     """
     sources, secrets = estate.file.webhooks, estate.context.secrets
@@ -35,10 +46,43 @@ def serve(estate: OpenEstate, host: str, port: int) -> None:
             secrets.resolve(reference)
     estate.ledger.prepare()
     deliveries = estate.ledger.deliveries
-    dispatcher = Dispatcher(deliveries, _start, secrets.redact)
+    seen = Seen()
+    dispatcher = Dispatcher(deliveries, _start, secrets.redact, seen)
     receiver = Receiver(sources, secrets, deliveries, dispatcher.wake)
-    app = make_app(receiver, deliveries, dispatcher, Bucket(_A_SECOND, _AT_ONCE))
-    uvicorn.run(app, host=host, port=port, log_level="info", access_log=False, timeout_graceful_shutdown=_ENDS_WITHIN_S)
+    app = make_app(receiver, deliveries, dispatcher, Bucket(_A_SECOND, _AT_ONCE), seen)
+    with _beside(make_inside(deliveries, dispatcher, seen, inside[0]), *inside):
+        uvicorn.Server(_config(app, host, port)).run()
+
+
+def _config(app: FastAPI, host: str, port: int) -> uvicorn.Config:
+    return uvicorn.Config(
+        app, host=host, port=port, log_level="info", access_log=False, timeout_graceful_shutdown=_ENDS_WITHIN_S
+    )
+
+
+@contextmanager
+def _beside(app: FastAPI, host: str, port: int) -> Iterator[None]:
+    """The application is served by a thread within the block.
+
+    Raises:
+        Refused: it cannot listen there.
+    """
+    server = uvicorn.Server(_config(app, host, port))
+    try:
+        listening = server.config.bind_socket()
+    except SystemExit:
+        raise Refused(
+            "nothing can listen there",
+            on=f"{host}:{port}",
+            next_action="choose another --inside-port, or end who has it",
+        ) from None
+    thread = Thread(target=server.run, args=([listening],), name="inside", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def _start(flow: str, parameters: Mapping[str, str], key: str) -> str:

@@ -129,3 +129,11 @@ class Deliveries(Protocol):
             Retryable: the ledger does not answer.
         """
         ...
+
+    def find(self, delivery_id: str) -> Delivery | None:
+        """Return one of them; None where there is none.
+
+        Raises:
+            Retryable: the ledger does not answer.
+        """
+        ...

@@ -77,7 +77,7 @@ class Receive:
 
     def __init__(self, folder: Path, database_url: str, server: Server) -> None:
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url, self.inside = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{free_port()}"
         self.estate = folder / "estate.yaml"
         self.log = folder / "receive.log"
         self.ledger: PostgresqlLedger = open_ledger(folder, database_url)
@@ -94,7 +94,9 @@ class Receive:
 
     @contextmanager
     def there(self) -> Iterator[subprocess.Popen[bytes]]:
-        with running(self.argv("receive", "--port", str(self.port)), log=self.log, env=self.env, cwd=ROOT) as process:
+        inside_port = self.inside.rpartition(":")[2]
+        argv = self.argv("receive", "--port", str(self.port), "--inside-port", inside_port)
+        with running(argv, log=self.log, env=self.env, cwd=ROOT) as process:
             wait_until(lambda: listens(self.port) or process.poll() is not None, what=f"the receiver, see {self.log},")
             assert process.poll() is None, self.log.read_text()
             yield process
@@ -153,6 +155,10 @@ def test_release_is_asked_for_once_and_a_wrong_parameter_is_on_record(
         assert (first.status_code, again.json()["delivery"]) == (202, first.json()["delivery"])
         receive.await_all_started()
         assert server.commits() == {json.loads(PUSH)["after"]: 1}
+        (run_id,) = {each.why for each in receive.deliveries()}
+        assert f"/runs/flow-run/{run_id}" in httpx.get(receive.inside).text
+        assert "slipway_delivery_runs_started_total 1.0" in httpx.get(f"{receive.inside}/metrics").text
+        assert httpx.get(f"{receive.url}/metrics").status_code == 404, "forges reach the figures"
         shown = subprocess.run(
             receive.argv("deliveries"), env={**os.environ, **receive.env}, cwd=ROOT, text=True, capture_output=True
         )

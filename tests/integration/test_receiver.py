@@ -13,6 +13,7 @@ from blocks.memory.deliveries import MemoryDeliveries
 from blocks.secrets import Secrets
 from deployments.receiver.app import BODY_AT_MOST_BYTES, Bucket, Receiver, make_app
 from deployments.receiver.dispatcher import Dispatcher
+from deployments.receiver.seen import Seen
 from tasks.common.delivery import Delivery, Status
 from tasks.common.errors import Refused, Retryable
 from tests.support.deliveries import COMMIT, SECRET, body, delivery, github, gitlab, pushed, source
@@ -43,11 +44,12 @@ class Place:
 
     def __init__(self, deliveries: MemoryDeliveries, secrets: Secrets) -> None:
         self.deliveries, self.runs = deliveries, Runs()
-        self.dispatcher = Dispatcher(deliveries, self.runs.start, secrets.redact)
+        self.seen = Seen()
+        self.dispatcher = Dispatcher(deliveries, self.runs.start, secrets.redact, self.seen)
         sources = {"github": source(), "other": source(), "gitlab": source("gitlab")}
         sources["other"] = source(secrets=["env:SLIPWAY_TEST_OTHER"])
         receiver = Receiver(sources, secrets, deliveries, self.dispatcher.wake)
-        self.app = make_app(receiver, deliveries, self.dispatcher, Bucket(100, 100))
+        self.app = make_app(receiver, deliveries, self.dispatcher, Bucket(100, 100), self.seen)
 
     @contextmanager
     def running(self) -> Iterator[TestClient]:
@@ -171,7 +173,7 @@ def test_new_secret_counts_beside_the_old_one(place: Place, monkeypatch: pytest.
     both = source(secrets=["env:SLIPWAY_TEST_WEBHOOK", "env:SLIPWAY_TEST_NEW"])
     monkeypatch.setenv("SLIPWAY_TEST_NEW", "new-secret")
     receiver = Receiver({"github": both}, Secrets(), place.deliveries, rotating.dispatcher.wake)
-    rotating.app = make_app(receiver, place.deliveries, rotating.dispatcher, Bucket(100, 100))
+    rotating.app = make_app(receiver, place.deliveries, rotating.dispatcher, Bucket(100, 100), rotating.seen)
     with rotating.running() as client:
         for number, secret in enumerate((SECRET, "new-secret", "older")):
             payload = pushed(f"{number:040x}")
@@ -203,7 +205,7 @@ def test_what_cannot_be_kept_is_not_taken_and_may_be_sent_again(place: Place) ->
 
 def test_more_than_a_burst_is_told_to_come_later(place: Place) -> None:
     receiver = Receiver({"github": source()}, Secrets(), place.deliveries, place.dispatcher.wake)
-    place.app = make_app(receiver, place.deliveries, place.dispatcher, Bucket(0, 3))
+    place.app = make_app(receiver, place.deliveries, place.dispatcher, Bucket(0, 3), place.seen)
     with place.running() as client:
         answers = [client.post("/webhooks/github", content=PUSH, headers=github(PUSH)) for _ in range(5)]
         assert client.get("/health/live").status_code == 200
@@ -249,7 +251,7 @@ def test_run_that_the_server_refuses_is_on_record_and_holds_up_nothing(place: Pl
             raise Refused("the flow release is not deployed", on="the server", next_action="deploy it")
         return start(flow, parameters, key)
 
-    dispatcher = Dispatcher(place.deliveries, refuse_the_first, str)
+    dispatcher = Dispatcher(place.deliveries, refuse_the_first, str, Seen())
     dispatcher.start_waiting()
     assert [(each.status, each.why) for each in place.deliveries.latest(2)] == [
         (Status.STARTED, "run-of-delivery-delivery-2"),
@@ -269,7 +271,7 @@ def test_what_an_earlier_receiver_has_left_is_started_by_the_next_with_the_same_
 def test_two_receivers_of_one_ledger_start_each_run_once(place: Place) -> None:
     for number in range(1, 21):
         place.deliveries.keep(delivery(number))
-    dispatchers = [Dispatcher(place.deliveries, place.runs.start, str) for _ in range(2)]
+    dispatchers = [Dispatcher(place.deliveries, place.runs.start, str, Seen()) for _ in range(2)]
     threads = [threading.Thread(target=each.start_waiting) for each in dispatchers]
     for thread in threads:
         thread.start()

@@ -1,8 +1,10 @@
 """The page about webhooks says what the code does."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
+from deployments.receiver.seen import Seen
 from tasks.common.delivery import Event, Status
 from tasks.common.webhooks import FIELDS, Forge, Happening
 from tasks.webhook.decide import decide
@@ -38,6 +40,12 @@ def test_page_names_every_forge_happening_placeholder_and_status() -> None:
     assert all(f"`{{{name}}}`" in text for name in FIELDS)
     assert sorted(firsts(PAGE, "What was delivered")[: len(Status)]) == sorted(f"`{status}`" for status in Status)
     assert f"{REPLAY_WINDOW_S / 60:g} minutes" in section(PAGE, "What was delivered")
+
+
+def test_page_names_every_figure() -> None:
+    figures = {metric.name + "_total" * (metric.type == "counter") for metric in Seen().registry.collect()}
+    shown = re.findall(r"`(slipway_\w+)`", section(PAGE, "Run it"))
+    assert figures == set(shown)
 
 
 def test_both_secrets_of_the_documented_change_are_references() -> None:
