@@ -19,7 +19,7 @@ from tasks.common.errors import SlipwayError
 from tasks.common.units import show_duration
 from tests.bench.report import Run, Section, markdown, show, write_json
 
-FIGURES = ("cost", "fault", "switches", "killed")
+FIGURES = ("cost", "fault", "switches", "killed", "deliveries")
 console = Console(highlight=False)
 
 
@@ -53,6 +53,7 @@ def _wishes() -> argparse.Namespace:
     parser.add_argument("--only", choices=FIGURES, action="append", help="this figure only; can be given again")
     parser.add_argument("--switches", type=int, default=100, help="switches, and as many rollbacks")
     parser.add_argument("--killed", type=int, default=20, help="switches whose worker is killed")
+    parser.add_argument("--deliveries", type=int, default=500, help="deliveries of webhooks in 10 s")
     parser.add_argument("--faults", type=int, default=3, help="releases with a fault")
     parser.add_argument("--releases", type=int, default=5, help="releases whose cost is measured")
     parser.add_argument("--again", type=int, default=4, help="releases whose cost is measured with a long past")
@@ -66,7 +67,7 @@ def _wishes() -> argparse.Namespace:
 
 def _command(wishes: argparse.Namespace) -> str:
     """Return the command that measures the same again."""
-    names = ("switches", "killed", "faults", "releases", "again", "past")
+    names = ("switches", "killed", "deliveries", "faults", "releases", "again", "past")
     numbers = [f"--{name} {getattr(wishes, name)}" for name in names]
     return " ".join(["python -m tests.bench", *(f"--only {figure}" for figure in wishes.only or ()), *numbers])
 
@@ -78,7 +79,7 @@ def _measure_all(lab: Lab, wishes: argparse.Namespace) -> list[Section]:
     lab.up(say)
     os.environ.update(lab.environment(), PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL="ERROR")
     # Prefect reads where its server is when it is imported.
-    from tests.bench import cost, fault, killed, switches
+    from tests.bench import cost, deliveries, fault, killed, switches
     from tests.bench.place import Place
 
     place = Place(lab, commits, say)
@@ -87,6 +88,8 @@ def _measure_all(lab: Lab, wishes: argparse.Namespace) -> list[Section]:
         "switches": (switches.CLAIM, lambda: switches.measure(place, wishes.switches)),
         "killed": (killed.CLAIM, lambda: killed.measure(place, wishes.killed)),
         "fault": (fault.CLAIM, lambda: fault.measure(place, wishes.faults)),
+        # The last one: it stops the worker.
+        "deliveries": (deliveries.CLAIM, lambda: deliveries.measure(place, wishes.deliveries)),
     }
     return [_measured(name, *measures[name]) for name in FIGURES if name in (wishes.only or FIGURES)]
 
