@@ -85,8 +85,9 @@ def _kill_candidates(lab: LabPlace, cast: Cast) -> None:
 
 
 def _processes_of(lab: LabPlace, release: str) -> list[int]:
-    known = lab.lab.supervisor.processes()
+    # In this order: an instance that is being started may come between the two.
     instances = [i for i in lab.production.runtime.observe() if i.release == release]
+    known = lab.lab.supervisor.processes()
     return [pid for i in instances if (pid := known[f"campus-production-{i.slot}-{i.index}"].pid)]
 
 

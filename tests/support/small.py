@@ -206,6 +206,8 @@ class Small:
         return {
             "url": self.url[name],
             "replicas": 1,
+            # Longer than a busy machine needs for a renewal; who comes after a run that lost its ledger waits for it.
+            "lease": "20s",
             "runtime": {
                 "driver": "supervisord",
                 "socket": str(self.supervisor.socket),

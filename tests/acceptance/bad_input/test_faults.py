@@ -220,7 +220,7 @@ def once_served(small: Small, release: str, then: Callable[[], None]) -> Iterato
     """Something is done as soon as users meet a release, while the `with` runs."""
 
     def wait() -> None:
-        wait_until(lambda: release in small.served(), within_s=60, what=f"{release} serving")
+        wait_until(lambda: release in small.served(), within_s=180, what=f"{release} serving")
         then()
 
     waiting = threading.Thread(target=wait)
