@@ -12,6 +12,7 @@ from uuid import uuid4
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
 from blocks.secrets import Secrets
 from deployments.receiver.dispatcher import Dispatcher
@@ -213,4 +214,6 @@ async def _body(request: Request) -> bytes:
                 parts.append(part)
     except TimeoutError:
         raise Refusal(408, "the body did not come in time", "send it again") from None
+    except ClientDisconnect:
+        raise Refusal(400, "the sender has gone before the end of the body", "send it again") from None
     return b"".join(parts)

@@ -1,12 +1,14 @@
 """The receiver over HTTP, in this process: what it takes, what it refuses, and what it says."""
 
 import json
+import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
+import uvicorn
 from fastapi.testclient import TestClient
 
 from blocks.memory.deliveries import MemoryDeliveries
@@ -17,7 +19,7 @@ from deployments.receiver.seen import Seen
 from tasks.common.delivery import Delivery, Status
 from tasks.common.errors import Refused, Retryable
 from tests.support.deliveries import COMMIT, SECRET, body, delivery, github, gitlab, pushed, source
-from tests.support.processes import wait_until
+from tests.support.processes import free_port, listens, wait_until
 
 AWAY = Retryable("the Prefect server does not answer", on="it", next_action="start it")
 PUSH = body("github/push.branch.json")
@@ -153,6 +155,28 @@ def test_large_body_of_unknown_length_is_not_read_to_its_end(place: Place) -> No
     with place.running() as client:
         answer = client.post("/webhooks/github", content=pieces(), headers=github(b""))
     assert answer.status_code == 413
+
+
+@pytest.mark.server
+def test_sender_that_goes_in_the_middle_is_no_error_of_the_receiver(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(place.app, host="127.0.0.1", port=port, log_level="error"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    wait_until(lambda: listens(port), what="the receiver")
+    with socket.create_connection(("127.0.0.1", port)) as sender:
+        head = "\r\n".join(f"{name}: {value}" for name, value in github(PUSH).items())
+        sender.sendall(
+            f"POST /webhooks/github HTTP/1.1\r\nhost: x\r\ncontent-length: 9999\r\n{head}\r\n\r\n{{".encode()
+        )
+        wait_until(lambda: len(server.server_state.connections) == 1, what="the connection")
+    wait_until(lambda: len(place.seen.refused) == 1, what="the end of the request")
+    server.should_exit = True
+    thread.join()
+    assert (place.seen.refused[0].status, place.statuses()) == (400, [])
+    assert "Traceback" not in caplog.text
 
 
 def test_secret_that_is_missing_or_empty_lets_nothing_through(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
