@@ -12,10 +12,8 @@ from datetime import UTC, datetime
 import pytest
 
 from tasks.release.model import Outcome
-from tasks.rollout.model import Admission
 from tests.support.approving import (
     ALL,
-    answers,
     approve,
     asking,
     at_full_strength,
@@ -26,7 +24,7 @@ from tests.support.approving import (
     kill_program,
     kill_worker,
 )
-from tests.support.lab import LabPlace, Users, kill
+from tests.support.lab import LabPlace, Users, answers, kill
 from tests.support.processes import wait_until
 from tests.support.reconciling import WITHIN_S, Begun, begin_release, prepare, settings
 
@@ -71,17 +69,7 @@ def _kill_one_stable(lab: LabPlace, cast: Cast) -> None:
 
 
 def _kill_candidates(lab: LabPlace, cast: Cast) -> None:
-    release = lab.name(cast.candidate)
-    addresses = {i.address for i in lab.production.runtime.observe() if i.release == release}
-    kill(*_processes_of(lab, release))
-
-    def still_sent_to() -> list[str]:
-        members = lab.production.router.observe().members
-        sent_to = [m.address for m in members if m.address in addresses and m.up and m.admission is Admission.IN]
-        return [address for address in sent_to if not answers(f"http://{address}/health/ready")]
-
-    # HAProxy finds out by its checks; until then there is nothing else in that slot to try.
-    wait_until(lambda: not still_sent_to(), within_s=WITHIN_S, what="an end to what is sent to the dead")
+    lab.kill_all_of(cast.candidate)
 
 
 def _processes_of(lab: LabPlace, release: str) -> list[int]:

@@ -88,21 +88,22 @@ def test_roll_back_that_is_killed_half_way_costs_no_request_and_is_finished_by_a
     assert lab.serving() == {lab.name("v4"): 100.0}
 
 
-def test_candidate_that_is_killed_costs_at_most_what_was_in_flight(lab: LabPlace) -> None:
+def test_candidate_that_is_killed_costs_at_most_its_share_until_haproxy_has_found_out(lab: LabPlace) -> None:
     lab.require_released("v4")
     with lab.users() as users:
         since = datetime.now(UTC)
         with lab.following("release", "campus", "v5") as run:
             run.await_evidence("verdict", SOAK)
             before = lab.processes_of("v5")
-            gone_at = kill(*before)
+            _, found_out_at = lab.kill_all_of("v5")
             code = run.exit_code()
         until = datetime.now(UTC)
     report = users.report(since, until)
     assert report.unaccounted == 0
-    late = [answer for answer in users.answers() if answer.error and answer.sent_at > gone_at]
-    assert late == [], "requests failed that were sent when the candidate was gone already"
-    assert report.failed <= 5
+    late = [answer for answer in users.answers() if answer.error and answer.sent_at > found_out_at]
+    assert late == [], "requests failed that were sent when nothing was sent to the candidate any more"
+    # 5 % of 50 a second, for the second or two that the checks take, and what was in its hands.
+    assert report.failed <= 10
     expected = {0: (Outcome.SUCCEEDED, "v5"), 3: (Outcome.ROLLED_BACK, "v4")}
     outcome, serving = expected[code]
     assert lab.record(run.id).outcome is outcome

@@ -10,7 +10,7 @@ import httpx
 
 from tasks.release.model import Outcome
 from tasks.rollout.model import Admission, Health
-from tests.support.lab import LabPlace, children, commit_quick, kill
+from tests.support.lab import LabPlace, answers, children, commit_quick, kill
 from tests.support.processes import wait_until
 from tests.support.reconciling import WITHIN_S, Begun, begin, reconcile, worker
 
@@ -144,11 +144,3 @@ def kill_worker(place: LabPlace) -> None:
 def kill_prefect(place: LabPlace) -> None:
     """The Prefect server was killed, and another one answers."""
     kill_program(place, "prefect-server", lambda: answers(f"{place.lab.api_url}/health"))
-
-
-def answers(url: str) -> bool:
-    """Return whether somebody answers there with success."""
-    try:
-        return httpx.get(url, timeout=2).is_success
-    except httpx.HTTPError:
-        return False

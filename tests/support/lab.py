@@ -28,6 +28,7 @@ from deployments.lab.campus_versions import make_repository
 from deployments.lab.lab import ROOT, Lab
 from deployments.lab.load_report import Phase, PhaseReport, summarise
 from tasks.release.model import Evidence, ReleaseRecord
+from tasks.rollout.model import Admission
 from tests.support.processes import running, wait_until
 from tests.support.repositories import Repo
 
@@ -242,6 +243,23 @@ class LabPlace:
         known = self.lab.supervisor.processes()
         return [known[f"campus-production-{i.slot}-{i.index}"].pid for i in instances]
 
+    def kill_all_of(self, version: str) -> tuple[datetime, datetime]:
+        """All instances of a version in production were killed, and none is in the way of users any more.
+
+        HAProxy finds out by its checks: until then there is nothing else in that slot to try (docs/known-limits.md).
+        Returns when the kill began, and when nothing was sent to a dead instance any more.
+        """
+        addresses, began_at = self.instances_of(version), datetime.now(UTC)
+        kill(*self.processes_of(version))
+
+        def sent_to_the_dead() -> list[str]:
+            members = self.production.router.observe().members
+            sent_to = [m.address for m in members if m.address in addresses and m.up and m.admission is Admission.IN]
+            return [address for address in sent_to if not answers(f"http://{address}/health/ready")]
+
+        wait_until(lambda: not sent_to_the_dead(), within_s=60, what="an end to what is sent to the dead")
+        return began_at, datetime.now(UTC)
+
     def require_released(self, version: str) -> None:
         """The version serves production alone: so that each module can be run without the ones before it."""
         if not self.serving():
@@ -365,7 +383,7 @@ def first_release(place: LabPlace, version: str) -> Released:
     """
     with place.following("release", "campus", version) as run:
         wait_until(
-            lambda: _answers(f"{place.url}/health/ready"), within_s=RUN_WITHIN_S, what="the first release's answer"
+            lambda: answers(f"{place.url}/health/ready"), within_s=RUN_WITHIN_S, what="the first release's answer"
         )
         since = datetime.now(UTC)
         with place.users() as users:
@@ -374,7 +392,8 @@ def first_release(place: LabPlace, version: str) -> Released:
     return _released(place, run.id, code, users, since, until)
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Return whether somebody answers there with success."""
     try:
         return httpx.get(url, timeout=2).is_success
     except httpx.HTTPError:
