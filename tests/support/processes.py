@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,17 +19,26 @@ _FIRST_PORT = 10_000
 _PORTS_EACH = 5_000
 
 
+_given: set[int] = set()
+_giving = threading.Lock()
+
+
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on now, and that no other process of this test run is given.
+    """Return a port of 127.0.0.1 that nobody listens on now, and that nobody else of this test run is given.
 
     From below the range that the system takes for connections, each process of the run from a part of its own.
     """
     part = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     ports = range(_FIRST_PORT + part * _PORTS_EACH, _FIRST_PORT + (part + 1) * _PORTS_EACH)
-    for port in random.sample(ports, len(ports)):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+    with _giving:
+        for port in random.sample(ports, len(ports)):
+            # Many are kept for instances that are started later: a free one may be somebody's all the same.
+            if port in _given:
+                continue
+            with socket.socket() as probe, contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                _given.add(port)
+                return port
     raise AssertionError(f"no port is free from {ports.start} to {ports.stop - 1}")
 
 
