@@ -17,40 +17,43 @@ from deployments.lab.campus_versions import make_repository
 from deployments.lab.lab import ROOT, Lab
 from tasks.common.errors import SlipwayError
 from tasks.common.units import show_duration
-from tests.bench.report import Run, Section, markdown, show, write_json
+from tests.bench.report import Measured, Section, kept, markdown, show, write_json
 
-FIGURES = ("cost", "fault", "switches", "killed", "deliveries")
+COUNTS = {
+    "cost": ("releases", "again", "past"),
+    "fault": ("faults",),
+    "switches": ("switches",),
+    "killed": ("killed",),
+    "deliveries": ("deliveries",),
+}
+"""The figures, in order, and the numbers that each is measured with. The last one stops the worker."""
 console = Console(highlight=False)
 
 
 def main() -> int:
     """Every figure is measured, shown and written; returns 0 if each was met."""
-    wishes = _wishes()
-    began, measured_at, others_load = time.monotonic(), datetime.now(UTC), os.getloadavg()[0]
+    wishes, others_load = _wishes(), os.getloadavg()[0]
     folder = Path(tempfile.mkdtemp(prefix="slipway-bench-"))
     lab = Lab(folder)
     # Ended from outside, as from within: no server is left behind.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        sections = _measure_all(lab, wishes)
+        all_met = _measure_all(lab, wishes, others_load)
     except SlipwayError as error:
         console.print(error.block(), markup=False, style="red")
         return 1
     finally:
         lab.down()
         shutil.rmtree(folder, ignore_errors=True)
-    run = Run(_command(wishes), measured_at, others_load, show_duration(time.monotonic() - began))
-    write_json(wishes.json, sections, run)
-    wishes.markdown.write_text(markdown(sections, run), encoding="utf-8")
-    console.print(f"\ntook {run.took}; all figures: {wishes.json}; in words: {wishes.markdown}", markup=False)
-    return 0 if all(section.met for section in sections) else 1
+    console.print(f"\nall figures: {wishes.json}; in words: {wishes.markdown}", markup=False)
+    return 0 if all_met else 1
 
 
 def _wishes() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench", description="measure what docs/benchmarks.md reports"
     )
-    parser.add_argument("--only", choices=FIGURES, action="append", help="this figure only; can be given again")
+    parser.add_argument("--only", choices=COUNTS, action="append", help="this figure only; can be given again")
     parser.add_argument("--switches", type=int, default=100, help="switches, and as many rollbacks")
     parser.add_argument("--killed", type=int, default=20, help="switches whose worker is killed")
     parser.add_argument("--deliveries", type=int, default=500, help="deliveries of webhooks in 10 s")
@@ -65,14 +68,14 @@ def _wishes() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _command(wishes: argparse.Namespace) -> str:
-    """Return the command that measures the same again."""
-    names = ("switches", "killed", "deliveries", "faults", "releases", "again", "past")
-    numbers = [f"--{name} {getattr(wishes, name)}" for name in names]
-    return " ".join(["python -m tests.bench", *(f"--only {figure}" for figure in wishes.only or ()), *numbers])
+def _command(wishes: argparse.Namespace, figure: str) -> str:
+    """Return the command that measures a figure again."""
+    numbers = [f"--{name} {getattr(wishes, name)}" for name in COUNTS[figure]]
+    return " ".join([f"python -m tests.bench --only {figure}", *numbers])
 
 
-def _measure_all(lab: Lab, wishes: argparse.Namespace) -> list[Section]:
+def _measure_all(lab: Lab, wishes: argparse.Namespace, others_load: float) -> bool:
+    """Every figure is written as soon as it is measured, beside those of earlier runs; returns whether all were met."""
     lab.load_file.parent.mkdir(parents=True, exist_ok=True)
     commits = make_repository(lab.campus_repository)
     say = _Say()
@@ -88,10 +91,18 @@ def _measure_all(lab: Lab, wishes: argparse.Namespace) -> list[Section]:
         "switches": (switches.CLAIM, lambda: switches.measure(place, wishes.switches)),
         "killed": (killed.CLAIM, lambda: killed.measure(place, wishes.killed)),
         "fault": (fault.CLAIM, lambda: fault.measure(place, wishes.faults)),
-        # The last one: it stops the worker.
         "deliveries": (deliveries.CLAIM, lambda: deliveries.measure(place, wishes.deliveries)),
     }
-    return [_measured(name, *measures[name]) for name in FIGURES if name in (wishes.only or FIGURES)]
+    figures, all_met = kept(wishes.json), True
+    for name in [each for each in COUNTS if each in (wishes.only or COUNTS)]:
+        began_s, began_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+        section = _measured(name, *measures[name])
+        took = show_duration(time.monotonic() - began_s)
+        figures[name] = Measured(section, _command(wishes, name), began_at, others_load, took)
+        all_met = all_met and section.met is True
+        write_json(wishes.json, figures)
+        wishes.markdown.write_text(markdown(figures[each] for each in COUNTS if each in figures), encoding="utf-8")
+    return all_met
 
 
 def _measured(name: str, claim: str, measure: Callable[[], Section]) -> Section:

@@ -1,6 +1,6 @@
 """Figure 4: what users notice when the worker and the run that it works on are killed in the middle of switches.
 
-Everything as in production: a rollback by the worker, SIGKILL for both processes at a random moment after the run got
+Everything as in production: a rollback by the worker, SIGKILL for both processes at a random step after the run got
 its lease, the worker back by its service manager, and 'reconcile', which has the dead run finished by a new one.
 """
 
@@ -27,8 +27,6 @@ CLAIM = (
     "each switch is finished without anybody deciding anything."
 )
 _WITHIN_S = 180.0
-# From the lease to the end of a switch it takes about two seconds here.
-_KILLED_WITHIN_S = 2.0
 _SEED = 3
 
 
@@ -46,9 +44,11 @@ def measure(place: Place, count: int) -> Section:
     place.have("v2", "v1")
     place.start_load()
     chance, switches, missed = random.Random(_SEED), list[Killed](), 0
+    facts = _facts_of_a_switch(place, "v2")
+    place.stable = "v2"
     while len(switches) < count:
         version = "v2" if place.stable == "v1" else "v1"
-        found = _killed_switch(place, version, len(switches) + 1, chance.uniform(0, _KILLED_WITHIN_S))
+        found = _killed_switch(place, version, len(switches) + 1, chance.randrange(1, facts))
         place.stable = version
         if found is None:
             missed += 1
@@ -59,11 +59,34 @@ def measure(place: Place, count: int) -> Section:
     return _section(place.end_load(), switches, missed)
 
 
-def _killed_switch(place: Place, version: str, number: int, after_s: float) -> Killed | None:
-    """Return how it went; None if the switch was over before the kill."""
+def _facts_of_a_switch(place: Place, version: str) -> int:
+    """Return how many facts a switch that nobody disturbs puts on record, from its lease to its end."""
     run_id = start_run("rollback", _request(place, version))
-    _await(lambda: "lease" in {item.kind for item in _evidence(place, run_id)}, "the run's lease")
-    time.sleep(after_s)
+    _await(lambda: any(r.id == run_id and r.outcome is Outcome.SUCCEEDED for r in _newest(place)), "the first switch")
+    return len(_since_the_lease(place, run_id))
+
+
+def _newest(place: Place) -> tuple[ReleaseRecord, ...]:
+    return place.estate.ledger.records("campus", "production", 3)
+
+
+def _since_the_lease(place: Place, run_id: str) -> list[Evidence]:
+    evidence = list(_evidence(place, run_id))
+    kinds = [item.kind for item in evidence]
+    return evidence[kinds.index("lease") :] if "lease" in kinds else []
+
+
+def _killed_switch(place: Place, version: str, number: int, after: int) -> Killed | None:
+    """Return how it went; None if the switch was over before the kill.
+
+    Args:
+        place: the lab.
+        version: what is returned to.
+        number: of the switch.
+        after: how many facts are on record, from the lease on, when it is killed.
+    """
+    run_id = start_run("rollback", _request(place, version))
+    _await(lambda: len(_since_the_lease(place, run_id)) >= after, f"fact {after} of the run")
     worker = place.lab.supervisor.processes()["prefect-worker"].pid
     mine = [pid for pid in children(worker) if run_id.encode() in Path(f"/proc/{pid}/environ").read_bytes()]
     kill(worker, *mine)
@@ -102,7 +125,7 @@ def _await(done: Callable[[], bool], what: str) -> None:
     while not done():
         if time.monotonic() > deadline:
             raise Retryable(f"{what} did not come", on="the lab", next_action="read the runs in its Prefect UI")
-        time.sleep(0.1)
+        time.sleep(0.02)
 
 
 def _section(load: Load, switches: list[Killed], missed: int) -> Section:

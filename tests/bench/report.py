@@ -3,10 +3,11 @@
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -14,12 +15,12 @@ from rich.table import Table
 _INTRODUCTION = """\
 # Benchmarks
 
-Written by `{command}`; edit `tests/bench`, not this file. Everything is measured on a lab of its own, started for this
+Written by `make bench`; edit `tests/bench`, not this file. Everything is measured on a lab of its own, started for a
 run on one machine: PostgreSQL, HAProxy, Prometheus, the Prefect server and a worker, two instances of campus, and the
 load generator share its cores. Figures from a machine that has them for itself are better; those of two runs differ.
 
-{machine}. Measured on {date}, in {took}; before it began, {waiting:.1f} processes were running or waiting for a core
-(load average of a minute): work that is not the benchmark's own.
+{machine}. Below each figure stands the command that measures it again, and how many processes were running or waiting
+for a core before it began (load average of a minute): work that is not the benchmark's own.
 """
 
 
@@ -61,18 +62,20 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Run:
-    """One run of the benchmarks.
+class Measured:
+    """One figure, and how it was measured.
 
     Args:
+        section: the figure.
         command: what measures the same again.
-        measured_at: when it began; aware.
-        others_load: the machine's load average of a minute before it began.
+        measured_at: when it began, ISO 8601 with its zone.
+        others_load: the machine's load average of a minute before the run began.
         took: how long it took, in words.
     """
 
+    section: Section
     command: str
-    measured_at: datetime
+    measured_at: str
     others_load: float
     took: str
 
@@ -100,31 +103,42 @@ def show(console: Console, section: Section) -> None:
         console.print(table)
 
 
-def write_json(path: Path, sections: Sequence[Section], run: Run) -> None:
-    """The file holds every section's numbers. *Idempotent:* yes; what was there is replaced."""
+def kept(path: Path) -> dict[str, Measured]:
+    """Return what earlier runs have written, by the figure's name; nothing where there is no such file."""
+    if not path.exists():
+        return {}
+    return {name: _read(each) for name, each in json.loads(path.read_text(encoding="utf-8"))["figures"].items()}
+
+
+def _read(found: dict[str, Any]) -> Measured:
+    section = found.pop("section")
+    grids = tuple(
+        Grid(grid["title"], tuple(grid["head"]), tuple(map(tuple, grid["rows"]))) for grid in section.pop("grids")
+    )
+    return Measured(Section(**{**section, "facts": tuple(section["facts"]), "grids": grids}), **found)
+
+
+def write_json(path: Path, figures: Mapping[str, Measured]) -> None:
+    """The file holds every figure's numbers. *Idempotent:* yes; what was there is replaced."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    found = {section.name: {"met": section.met, **section.data} for section in sections}
-    report = {**asdict(run), "machine": machine(), **found}
+    report = {"machine": machine(), "figures": {name: asdict(each) for name, each in figures.items()}}
     path.write_text(json.dumps(report, indent=2, default=str) + "\n", encoding="utf-8")
 
 
-def markdown(sections: Sequence[Section], run: Run) -> str:
+def markdown(figures: Iterable[Measured]) -> str:
     """Return docs/benchmarks.md."""
-    parts = [
-        _INTRODUCTION.format(
-            command=run.command,
-            machine=machine(),
-            date=f"{run.measured_at:%-d %B %Y}",
-            took=run.took,
-            waiting=run.others_load,
-        )
-    ]
-    for section in sections:
+    parts = [_INTRODUCTION.format(machine=machine())]
+    for each in figures:
+        section = each.section
         parts.append(
             f"## {section.title}\n\n> {section.claim}\n\n**{section.verdict[0].upper()}{section.verdict[1:]}.**\n"
         )
         parts += [f"{fact}\n" for fact in section.facts]
         parts += [_markdown(grid) for grid in section.grids]
+        day = datetime.fromisoformat(each.measured_at)
+        parts.append(
+            f"Measured by `{each.command}` on {day:%-d %B %Y}, in {each.took}; load before: {each.others_load:.1f}.\n"
+        )
     return "\n".join(parts)
 
 

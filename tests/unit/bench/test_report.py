@@ -1,37 +1,33 @@
-import json
-from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench.report import Grid, Run, Section, markdown, write_json
-
-_RUN = Run("make bench", datetime(2026, 1, 2, tzinfo=UTC), 0.5, "20 min")
+from tests.bench.report import Grid, Measured, Section, kept, markdown, write_json
 
 
-def _section(met: bool | None) -> Section:
+def _measured(met: bool | None, name: str = "switches") -> Measured:
     grid = Grid("Requests", ("kind", "failed"), (("a|b", "0"),))
-    return Section("switches", "Switches", "Zero failures.", met, ("None failed.",), (grid,), {"failed": 0})
+    section = Section(name, "Switches", "Zero failures.", met, ("None failed.",), (grid,), {"failed": 0})
+    return Measured(section, f"python -m tests.bench --only {name}", "2026-01-02T00:00:00+00:00", 0.5, "20 min")
 
 
 def test_page_names_claim_verdict_command_and_machine() -> None:
-    text = markdown([_section(True)], _RUN)
-    assert "Written by `make bench`" in text
+    text = markdown([_measured(True)])
+    assert "Measured by `python -m tests.bench --only switches` on 2 January 2026, in 20 min" in text
     assert "cores" in text
-    assert "2 January 2026" in text
     assert "> Zero failures.\n\n**Met.**" in text
     assert "| a\\|b | 0 |" in text
 
 
 def test_figure_that_is_not_met_is_said_loudly() -> None:
-    assert "**NOT met.**" in markdown([_section(False)], _RUN)
+    assert "**NOT met.**" in markdown([_measured(False)])
 
 
 def test_figure_that_was_not_measured_is_never_met() -> None:
-    assert "**Not measured.**" in markdown([_section(None)], _RUN)
+    assert "**Not measured.**" in markdown([_measured(None)])
 
 
-def test_numbers_are_kept_by_figure(tmp_path: Path) -> None:
+def test_figures_of_earlier_runs_come_back_as_they_were(tmp_path: Path) -> None:
     path = tmp_path / "bench" / "report.json"
-    write_json(path, [_section(False)], _RUN)
-    found = json.loads(path.read_text(encoding="utf-8"))
-    assert found["switches"] == {"met": False, "failed": 0}
-    assert found["measured_at"] == "2026-01-02 00:00:00+00:00"
+    assert kept(path) == {}
+    figures = {"switches": _measured(False), "killed": _measured(None, "killed")}
+    write_json(path, figures)
+    assert kept(path) == figures
