@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tasks.common.errors import Retryable
+from tasks.common.lease import scope_of
 from tasks.common.run_steps import start_run
 from tasks.release.model import Evidence, Kind, Outcome, ReleaseRecord
 from tasks.release.request import ReconcileRequest, RollbackRequest
@@ -94,9 +95,15 @@ def _killed_switch(place: Place, version: str, number: int, after: int) -> Kille
     if record.outcome is not Outcome.RUNNING:
         return None
     last = [item for item in _evidence(place, run_id) if item.kind in ("lease", "place", "step", "smoke", "stage")][-1]
+    _await(lambda: not _lease_is_live(place), "the end of the dead run's lease")
     start_run("reconcile", ReconcileRequest(estate=str(place.lab.estate_file)))
     _await(lambda: _finished(place, version, record), f"the end of switch {number}")
     return Killed(number, f"{last.kind} {last.name}", time.monotonic() - killed_at)
+
+
+def _lease_is_live(place: Place) -> bool:
+    lease = place.estate.ledger.leases.find(scope_of("campus", "production"))
+    return lease is not None and lease.live
 
 
 def _request(place: Place, version: str) -> RollbackRequest:
@@ -135,7 +142,8 @@ def _section(load: Load, switches: list[Killed], missed: int) -> Section:
         f"{100 * load.failed_at_most:.4f} % do (Clopper-Pearson, one-sided).",
         f"From the kill to the record of the run that finished it: {spread.median:.1f} s "
         f"({spread.least:.1f} to {spread.most:.1f}, n = {spread.count}); up to 10 s of it are the lab's lease, which "
-        "has to expire first. Elsewhere it is 60 s where nobody changes it.",
+        "has to expire first (60 s where nobody changes it). 'reconcile' is started then; its schedule may need another "
+        "minute for that.",
         f"{missed} more switches were over before they could be killed, and are not counted.",
         f"At worst the load generator sent a request {load.late_s:.2f} s after its moment.",
     ]
