@@ -142,8 +142,8 @@ def _section(load: Load, switches: list[Killed], missed: int) -> Section:
         f"{100 * load.failed_at_most:.4f} % do (Clopper-Pearson, one-sided).",
         f"From the kill to the record of the run that finished it: {spread.median:.1f} s "
         f"({spread.least:.1f} to {spread.most:.1f}, n = {spread.count}); up to 10 s of it are the lab's lease, which "
-        "has to expire first (60 s where nobody changes it). 'reconcile' is started then; its schedule may need another "
-        "minute for that.",
+        "has to expire first (60 s where nobody changes it). 'reconcile' is started then; its schedule may need "
+        "another minute for that.",
         f"{missed} more switches were over before they could be killed, and are not counted.",
         f"At worst the load generator sent a request {load.late_s:.2f} s after its moment.",
     ]
