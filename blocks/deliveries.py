@@ -57,7 +57,6 @@ class PostgresqlDeliveries:
             Retryable: the database does not answer; nothing is lost if it is sent again.
         """
         with self._database.session("it is not known whether the delivery was kept; again does no harm") as connection:
-            first: tuple[Any, ...] | None = None
             for _ in range(2):
                 if connection.execute(_KEEP, _row(delivery)).fetchone():
                     return as_kept(delivery)

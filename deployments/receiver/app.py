@@ -148,6 +148,7 @@ def make_app(receiver: Receiver, deliveries: Deliveries, dispatcher: Dispatcher,
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        """The dispatcher works as long as the application runs."""
         del app
         dispatcher.start()
         try:

@@ -49,7 +49,7 @@ def preflight(job: Job, further: Further = _nothing_more) -> None:
     wrong = [each for each in findings if not each.well]
     if wrong:
         with only_shown():
-            create_markdown_artifact(key="preflight", markdown=finding_table(findings))
+            create_markdown_artifact(key="preflight", markdown=job.redact(finding_table(findings)))
         raise Refused(
             f"preflight found {len(wrong)} problems",
             on=f"{job.service.service} to {job.environment}",

@@ -163,7 +163,8 @@ def _key(before: str) -> str:
 
 
 def _question(job: Job, stable: str | None, before: str, expires_s: float, plan: Sequence[str]) -> str:
-    return question(
+    # Commits before they are escaped, where a secret's shape is still to be seen; the whole for everything else.
+    text = question(
         job.record,
         before,
         expires_s,
@@ -172,6 +173,7 @@ def _question(job: Job, stable: str | None, before: str, expires_s: float, plan:
         results(job.record, job.estate.ledger.evidence(job.record.id)),
         plan,
     )
+    return job.redact(text)
 
 
 def _commits_since(job: Job, stable: str | None) -> tuple[Commit, ...]:
