@@ -12,7 +12,7 @@ help: ## what can be made
 
 install: $(STAMP) ## what is missing: Debian packages (as root or with sudo) and .venv from the lock file
 
-$(STAMP): requirements.lock pyproject.toml deployments/install.sh
+$(STAMP): requirements.lock pyproject.toml deployments/install.sh deployments/packages.sh
 	@bash deployments/install.sh "$(PYTHON)"
 	@touch $@
 
