@@ -186,7 +186,9 @@ def make_app(receiver: Receiver, deliveries: Deliveries, dispatcher: Dispatcher,
 
     @app.get("/health/ready")
     async def ready() -> JSONResponse:
-        """Say whether a delivery could be kept now."""
+        """Say whether a delivery could be kept now, and its run be started."""
+        if not dispatcher.works:
+            return JSONResponse({"status": "no runs are started any more", "next": "start the receiver again"}, 503)
         try:
             await run_in_threadpool(deliveries.waiting, 1)
         except SlipwayError as error:

@@ -33,6 +33,11 @@ class Dispatcher:
         self._wanted, self._ended = Event(), False
         self._thread = Thread(target=self._work, name="dispatcher", daemon=True)
 
+    @property
+    def works(self) -> bool:
+        """Return whether it is at work: not where a bug has ended it."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """It works, on what an earlier one has left first."""
         self._thread.start()

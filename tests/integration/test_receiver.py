@@ -283,6 +283,16 @@ def test_run_that_the_server_refuses_is_on_record_and_holds_up_nothing(place: Pl
     ]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_receiver_whose_dispatcher_was_ended_by_a_bug_is_not_ready(place: Place) -> None:
+    place.deliveries.keep(delivery())
+    place.runs.problems = [ZeroDivisionError("a bug")]
+    with place.running() as client:
+        wait_until(lambda: client.get("/health/ready").status_code == 503, what="the receiver not ready")
+        assert "start the receiver again" in client.get("/health/ready").text
+        assert client.get("/health/live").status_code == 200
+
+
 def test_what_an_earlier_receiver_has_left_is_started_by_the_next_with_the_same_key(place: Place) -> None:
     kept = place.deliveries.keep(delivery())
     # It had started the run, and died before it was on record.
