@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
-from enum import IntEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,30 +14,14 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from deployments import apply_command
 from deployments.lab.lab import Lab
 from deployments.receiver import commands as webhook_commands
 from deployments.shown import cells, print_json
-from deployments.terminal import Estate, Json, connect, err, out, var_folder
+from deployments.terminal import Estate, Exit, Json, connect, err, out, var_folder
 from tasks.common.errors import Refused, Retryable, SlipwayError, Unsafe
 from tasks.common.units import show_percent
 from tasks.release.model import Outcome
-
-
-class Exit(IntEnum):
-    """What a script can tell from how `slipway` ended."""
-
-    DONE = 0
-    FAILED = 1
-    """The run failed before the environment was changed."""
-    REFUSED = 2
-    """The request cannot be carried out as it is (also: wrong options)."""
-    ROLLED_BACK = 3
-    """The environment was changed, and the former release serves again."""
-    UNSAFE = 4
-    """A person must look now."""
-    NOT_REACHABLE = 5
-    """Something did not answer; the same command may succeed later."""
-
 
 _OUTCOMES = {
     Outcome.SUCCEEDED: Exit.DONE,
@@ -57,6 +40,7 @@ app = typer.Typer(
 )
 releases = typer.Typer(no_args_is_help=True, help="What was released, and how it went: list, show.")
 app.add_typer(releases, name="releases")
+app.command()(apply_command.apply)
 app.command()(webhook_commands.receive)
 app.command()(webhook_commands.deliveries)
 Service = Annotated[str, typer.Argument(help="name of the service")]

@@ -10,17 +10,17 @@ from functools import partial
 import httpx
 
 from blocks.estate import OpenEstate, open_estate
-from blocks.runtimes.capacity import disk_free_percent
+from blocks.server import PrefectServer
+from deployments.applying import survey
 from deployments.lab import postgresql
 from flows.checks import own_checks
 from tasks.common.errors import Refused, Retryable, SlipwayError
-from tasks.common.run_steps import DEPLOYMENT
+from tasks.common.schedules import DEPLOYMENT
 from tasks.preflight.looks import examine as examine_all
-from tasks.preflight.looks import look, site_looks, workspace_look
-from tasks.preflight.model import Finding, Look
+from tasks.preflight.model import Finding
+from tasks.preflight.place_steps import place_looks
 from tasks.release.ports import Source
 
-FLOWS = ("release", "rollback", "reconcile")
 _PROGRAMS = {
     "git": "apt-get install git",
     "haproxy": "apt-get install haproxy",
@@ -37,6 +37,8 @@ def examine() -> list[Finding]:
     except SlipwayError as error:
         return [*findings, _ill("estate file", error)]
     findings.append(Finding("estate file", True, f"estate {estate.file.estate}"))
+    if findings[-2].name == "worker":
+        findings.append(_look("deployments", partial(_deployments, estate)))
     return findings + _examine_estate(estate)
 
 
@@ -52,34 +54,15 @@ def _program(name: str) -> Finding:
 
 def _examine_estate(estate: OpenEstate) -> list[Finding]:
     findings = [_look("ledger", estate.ledger.prepare), _look("artefact store", estate.store.digests)]
-    looks: list[Look] = []
-    further = own_checks(estate)
     for service in estate.file.services:
-        source = estate.source(service)
-        findings.append(_look(f"{service}: repository", partial(_head, source)))
-        for environment in estate.file.environments:
-            where = f"{service} in {environment}"
-            try:
-                site = estate.site(service, environment)
-            except SlipwayError as error:
-                findings.append(_ill(where, error))
-                continue
-            looks += site_looks(where, site, estate.network)
-            looks += further(where, site)
-            secrets = site.environment.secrets
-            looks += [look(f"{where}: secret {name}", partial(_resolves, estate, ref)) for name, ref in secrets.items()]
-    environments = list(estate.file.environments.values())
-    looks.append(workspace_look(environments, lambda: disk_free_percent(estate.workspace)))
-    return findings + [finding for looked in examine_all(looks) for finding in looked.findings]
+        findings.append(_look(f"{service}: repository", partial(_head, estate.source(service))))
+    return findings + [
+        each for looked in examine_all(place_looks(estate, own_checks(estate))) for each in looked.findings
+    ]
 
 
 def _head(source: Source) -> str:
     return f"HEAD is {source.resolve('HEAD').short}"
-
-
-def _resolves(estate: OpenEstate, reference: str) -> str:
-    estate.context.secrets.resolve(reference)
-    return reference
 
 
 def _examine_prefect() -> list[Finding]:
@@ -88,15 +71,8 @@ def _examine_prefect() -> list[Finding]:
         return [Finding("Prefect server", False, "PREFECT_API_URL is not set", "'slipway up' starts one for the lab")]
     findings = [_look("Prefect server", partial(_get, url, "/health"))]
     if findings[0].well:
-        findings += [_look(f"deployment {flow}", partial(_deployment, url, flow)) for flow in FLOWS]
         findings.append(_look("worker", partial(_worker, url)))
     return findings
-
-
-def _deployment(url: str, flow: str) -> str:
-    name = f"{flow}/{DEPLOYMENT}"
-    _get(url, f"/deployments/name/{name}")
-    return name
 
 
 def _worker(url: str) -> str:
@@ -124,7 +100,7 @@ def _get(url: str, path: str) -> str:
         raise Refused(
             f"answered {answer.status_code}",
             on=url + path,
-            next_action="'slipway up' deploys; so does 'prefect deploy --all'",
+            next_action="check PREFECT_API_URL and PREFECT_API_AUTH_STRING",
         )
     return url
 
@@ -133,6 +109,17 @@ def _credentials() -> dict[str, str]:
     """Return the header by which Prefect's own client shows its user and password, if the server wants them."""
     secret = os.environ.get("PREFECT_API_AUTH_STRING", "")
     return {"Authorization": f"Basic {base64.b64encode(secret.encode()).decode()}"} if secret else {}
+
+
+def _deployments(estate: OpenEstate) -> str:
+    different = survey(estate.file, PrefectServer()).changes
+    if different:
+        raise Refused(
+            f"{len(different)} things on the Prefect server are not as the estate wants them, first: {different[0]}",
+            on="the Prefect server",
+            next_action="'slipway apply --plan' lists them, 'slipway apply' mends them",
+        )
+    return "as the estate wants them"
 
 
 def _look(name: str, ask: Callable[[], object]) -> Finding:

@@ -1,6 +1,7 @@
 """What every command of the command line shares: the terminal, common options, and the estate that it works on."""
 
 import os
+from enum import IntEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,24 @@ err = Console(stderr=True, highlight=False)
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
 Estate = Annotated[str, typer.Option("--estate", help="estate file; default: $SLIPWAY_ESTATE, else the lab's")]
+
+
+class Exit(IntEnum):
+    """What a script can tell from how `slipway` ended."""
+
+    DONE = 0
+    FAILED = 1
+    """The run failed before the environment was changed."""
+    REFUSED = 2
+    """The request cannot be carried out as it is (also: wrong options)."""
+    ROLLED_BACK = 3
+    """The environment was changed, and the former release serves again."""
+    UNSAFE = 4
+    """A person must look now."""
+    NOT_REACHABLE = 5
+    """Something did not answer; the same command may succeed later."""
+    DIFFERS = 6
+    """`apply --plan`: the server is not as the estate wants it."""
 
 
 def connect(estate: str = "") -> None:

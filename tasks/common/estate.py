@@ -10,6 +10,7 @@ from tasks.common.gates import Gate, name_problems, named
 from tasks.common.model import DriverSpec, Problem, Replicas, StrictModel, near, refuse
 from tasks.common.occasion import Occasion
 from tasks.common.preflight import Preflight
+from tasks.common.schedules import Schedule, Window, schedule_problems
 from tasks.common.secrets import SecretRef
 from tasks.common.units import ADDRESS_PATTERN, Duration, Name, Percent, PositiveDuration, Variable
 from tasks.common.webhooks import WebhookSource
@@ -119,12 +120,24 @@ class Estate(StrictModel):
     webhooks: dict[Name, WebhookSource] = Field(
         default_factory=dict, description="who may start flows by a delivery to /webhooks/NAME of 'slipway receive'"
     )
+    receiver: str = Field(
+        default="http://127.0.0.1:4281",
+        pattern=ADDRESS_PATTERN,
+        description="where the Prefect server reaches the inside address of 'slipway receive', which tells of alarms",
+    )
+    schedules: dict[Name, Schedule] = Field(
+        default_factory=dict, description="flows that start by the clock; 'slipway apply' makes a deployment of each"
+    )
+    windows: dict[Name, Window] = Field(
+        default_factory=dict, description="times of the week, for schedules that may only start within them"
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         order = order_problems({name: each.promotes_from for name, each in self.environments.items()})
         channels = [(each.name, each.only) for each in self.notifications]
-        refuse("Estate", [*order, *channel_problems(channels, self.environments)])
+        windows = schedule_problems({name: each.only_in for name, each in self.schedules.items()}, self.windows)
+        refuse("Estate", [*order, *channel_problems(channels, self.environments), *windows])
         return self
 
 

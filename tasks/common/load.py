@@ -16,6 +16,7 @@ from tasks.common.gates import Gate, name_problems
 from tasks.common.mistakes import M, mistakes, problem_mistakes, show, validate
 from tasks.common.model import Check, DriverSpec, Metric, Place, Problem, near
 from tasks.common.preflight import early_problems
+from tasks.common.schedules import schedule_problems
 from tasks.common.service import (
     CHECK_PLACES,
     BlueGreen,
@@ -85,6 +86,7 @@ def load_estate(
         if file is None:
             found += problem_mistakes(order_problems(_predecessors(document)), document)
             found += problem_mistakes(_channel_problems(document), document)
+            found += problem_mistakes(_schedule_problems(document), document)
             found += problem_mistakes(_check_problems(document), document)
         for place in _driver_places(document):
             found += _driver_mistakes(document, place, settings_models, known)
@@ -219,6 +221,14 @@ def _channel_problems(document: Document) -> list[Problem]:
     environments = document.at(("environments",))
     known = [name for name in environments if isinstance(name, str)] if isinstance(environments, dict) else []
     return channel_problems(channels, known) if known else []
+
+
+def _schedule_problems(document: Document) -> list[Problem]:
+    wanted: dict[str, list[str]] = {}
+    for place in _matches(document.data, ("schedules", "*")):
+        names = document.at((*place, "only_in"))
+        wanted[str(place[-1])] = [str(name) for name in names] if isinstance(names, list) else []
+    return schedule_problems(wanted, [str(place[-1]) for place in _matches(document.data, ("windows", "*"))])
 
 
 def _driver_places(document: Document) -> Iterator[Place]:

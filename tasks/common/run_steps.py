@@ -1,11 +1,8 @@
 """Runs on the Prefect server: started, asked about, cancelled, answered. Only these few calls know its client."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from uuid import UUID
 
-import httpx
-from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import State
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
@@ -13,12 +10,11 @@ from prefect.states import Cancelling
 from prefect.utilities.urls import url_for
 from pydantic import BaseModel
 
-from tasks.common.errors import Refused, Retryable
+from blocks.orchestrator import asking
+from tasks.common.errors import Refused
+from tasks.common.schedules import DEPLOYMENT
 
-DEPLOYMENT = "slipway"
-"""Name of every flow's deployment."""
 _CONFLICT = 409
-_SERVER_ERROR = 500
 
 
 def start_run(flow: str, request: BaseModel | Mapping[str, str], *, key: str | None = None) -> str:
@@ -32,14 +28,14 @@ def start_run(flow: str, request: BaseModel | Mapping[str, str], *, key: str | N
         Refused: the flow is not deployed, or the server refuses the parameters.
         Retryable: the Prefect server does not answer.
     """
-    with _asking() as client:
+    with asking() as client:
         try:
             deployment = client.read_deployment_by_name(f"{flow}/{DEPLOYMENT}")
         except ObjectNotFound as error:
             raise Refused(
                 f"the flow {flow} is not deployed",
                 on="the Prefect server",
-                next_action="'slipway up' deploys it to the lab; elsewhere run 'prefect deploy --all'",
+                next_action="'slipway up' deploys it to the lab; elsewhere run 'slipway apply'",
             ) from error
         asked = request.model_dump() if isinstance(request, BaseModel) else dict(request)
         parameters = {"request": asked}
@@ -53,7 +49,7 @@ def state_of(run_id: str) -> State | None:
     Raises:
         Retryable: the Prefect server does not answer.
     """
-    with _asking() as client:
+    with asking() as client:
         try:
             return client.read_flow_run(UUID(run_id)).state
         except (ObjectNotFound, ValueError):
@@ -68,7 +64,7 @@ def cancel_run(run_id: str, why: str) -> bool:
     Raises:
         Retryable: the Prefect server does not answer.
     """
-    with _asking() as client:
+    with asking() as client:
         try:
             client.set_flow_run_state(UUID(run_id), Cancelling(message=why))
         except (ObjectNotFound, ValueError):
@@ -89,7 +85,7 @@ def answer_run(run_id: str, answer: dict[str, str]) -> None:
         Retryable: the Prefect server does not answer.
     """
     on = f"run {run_id}"
-    with _asking() as client:
+    with asking() as client:
         try:
             # Asked for first: to resume a run that it does not know is an error of the server's own (Prefect 3.8).
             known = client.read_flow_run(UUID(run_id))
@@ -118,29 +114,4 @@ def answer_run(run_id: str, answer: dict[str, str]) -> None:
         state="the run is as it was",
         next_action="'slipway releases show' says whether it still waits, and for what; an answer that comes too late "
         "does not count: release again",
-    )
-
-
-@contextmanager
-def _asking() -> Iterator[SyncPrefectClient]:
-    try:
-        with get_client(sync_client=True) as client:
-            yield client
-    except PrefectHTTPStatusError as error:
-        if error.response.status_code >= _SERVER_ERROR:
-            raise _silent(f"it has an error of its own ({error.response.status_code})") from error
-        raise Refused(
-            f"the Prefect server refused: {error.response.text[:300]}",
-            on=str(error.request.url),
-            next_action="check the request; 'slipway doctor' checks the server",
-        ) from error
-    except httpx.HTTPError as error:
-        raise _silent(type(error).__name__) from error
-
-
-def _silent(why: str) -> Retryable:
-    return Retryable(
-        f"the Prefect server does not answer: {why}",
-        on="PREFECT_API_URL",
-        next_action="start the lab with 'slipway up', or set PREFECT_API_URL to your server; then 'slipway doctor'",
     )

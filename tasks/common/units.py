@@ -22,6 +22,7 @@ POSITIVE_DURATION_PATTERN = r"^(?=.*[1-9])([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$"
 PERCENT_PATTERN = r"^(0*100(\.0+)?|0*[0-9]{1,2}(\.[0-9]+)?) ?%$"
 SIZE_PATTERN = r"^(?=.*[1-9])[0-9]+(\.[0-9]+)? ?(KiB|MiB|GiB|TiB)$"
 DATE_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+CLOCK_PATTERN = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 NAME_PATTERN = r"^[a-z][a-z0-9-]{0,38}[a-z0-9]$"
 VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 PATH_PATTERN = r"^/"
@@ -40,6 +41,7 @@ PATTERN_WORDS = {
     PERCENT_PATTERN: PERCENT_WORDS,
     SIZE_PATTERN: SIZE_WORDS,
     DATE_PATTERN: DATE_WORDS,
+    CLOCK_PATTERN: "a time of the day from 00:00 to 23:59, such as 02:00",
     NAME_PATTERN: "a name: 2 to 40 lower-case letters, digits and dashes, a letter first and no dash last",
     VARIABLE_PATTERN: "the name of an environment variable: letters, digits and underscores, no digit first",
     PATH_PATTERN: "a path that starts with /",

@@ -35,11 +35,23 @@ class RollbackRequest(_Request):
     reason: str = Field(default="", description="why, for the record")
 
 
-class ReconcileRequest(BaseModel):
-    """Bring what has no live holder to an end, and report what is not as it was left."""
-
+class _EstateRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     estate: str = Field(
         default="", description="path of the estate file; empty: the one that the worker was started with"
     )
+
+
+class ReconcileRequest(_EstateRequest):
+    """Bring what has no live holder to an end, and report what is not as it was left."""
+
+
+class MaintainRequest(_EstateRequest):
+    """Tidy up, and look at everything that a release would need."""
+
+
+class AggregateRequest(_EstateRequest):
+    """What a month of releases comes to."""
+
+    month: str = Field(default="", description="such as 2026-10; empty: the month before the present one")
