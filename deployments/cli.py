@@ -19,6 +19,7 @@ from deployments.lab.lab import Lab
 from deployments.receiver import commands as webhook_commands
 from deployments.shown import cells, print_json
 from deployments.terminal import Estate, Exit, Json, connect, err, out, var_folder
+from deployments.worker import commands as worker_commands
 from tasks.common.errors import Refused, Retryable, SlipwayError, Unsafe
 from tasks.common.units import show_percent
 from tasks.release.model import Outcome
@@ -43,16 +44,18 @@ app.add_typer(releases, name="releases")
 app.command()(apply_command.apply)
 app.command()(webhook_commands.receive)
 app.command()(webhook_commands.deliveries)
+app.command()(worker_commands.worker)
 Service = Annotated[str, typer.Argument(help="name of the service")]
 Environment = Annotated[str, typer.Option("--to", help="environment where it must serve in the end")]
 
 
 @app.command()
 def up() -> None:
-    """Start the lab, on 127.0.0.1 only: PostgreSQL, HAProxy, Prometheus, a Prefect server and a worker."""
+    """Start the lab, on 127.0.0.1 only: PostgreSQL, HAProxy, Prometheus, a Prefect server, a worker, a receiver."""
     lab = Lab(var_folder())
     lab.up(lambda text: err.print(text, style="dim"))
-    out.print(f"the lab is up\n  Prefect UI   {lab.ui_url}")
+    out.print(f"the lab is up\n  Prefect UI   {lab.ui_url}\n  auth string  in {lab.auth_file}")
+    out.print(f"  webhooks     {lab.receiver_url}/webhooks/github\n  deliveries   {lab.deliveries_url}")
     for name in ("staging", "production"):
         out.print(f"  {name:<12} http://127.0.0.1:{lab.ports[name]}")
     out.print(f"  estate file  {lab.estate_file}\n  end it with  slipway down")

@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from deployments.lab.campus_versions import make_repository
-from deployments.lab.lab import LOAD_PER_S, Lab
+from deployments.lab.lab import Lab
 from deployments.lab.load_report import Phase, PhaseReport, summarise
+from deployments.lab.programs import LOAD_PER_S
 from tasks.common.errors import Refused, SlipwayError
 from tasks.common.units import show_duration, show_percent
 from tasks.release.model import Evidence, Outcome, ReleaseRecord
@@ -88,7 +89,8 @@ def main() -> int:
         versions = make_repository(lab.campus_repository)
         lab.up(lambda text: console.print(text, style="dim"))
         os.environ.update(lab.environment())
-        console.print(f"the lab is up; watch in the Prefect UI: [bold]{lab.ui_url}[/bold]\n")
+        console.print(f"the lab is up; watch in the Prefect UI: [bold]{lab.ui_url}[/bold]")
+        console.print(f"the auth string that it asks for is in {lab.auth_file}\n", markup=False)
         seen = [_outside(lab, release) for release in _release_all(lab, versions)]
     except SlipwayError as error:
         console.print(error.block(), markup=False, style="red")
@@ -184,7 +186,7 @@ def _show(lab: Lab, seen: list[Outside], report: Path, took_s: float) -> None:
     verdict = "everything went as it must" if fine else "NOT everything went as it must: users saw failures"
     console.print(
         f"{verdict}; took {show_duration(took_s)}\n"
-        f"  Prefect UI      {lab.ui_url}\n"
+        f"  Prefect UI      {lab.ui_url} (auth string: in {lab.auth_file})\n"
         f"  production      http://127.0.0.1:{lab.ports['production']}\n"
         f"  all figures     {report}\n"
         "  what next       .venv/bin/slipway releases list; .venv/bin/slipway status; make down",

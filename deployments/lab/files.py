@@ -9,7 +9,16 @@ from string import Template
 ENVIRONMENTS = {"staging": 1, "production": 2}
 """Replicas by environment, as the lab's estate file has them."""
 
-SERVERS = ("postgresql", "haproxy_metrics", "prometheus", "prefect", "staging", "production")
+SERVERS = (
+    "postgresql",
+    "haproxy_metrics",
+    "prometheus",
+    "prefect",
+    "receiver",
+    "receiver_inside",
+    "staging",
+    "production",
+)
 INSTANCES = tuple(
     f"{environment}_{slot}_{index}"
     for environment, replicas in ENVIRONMENTS.items()
@@ -21,12 +30,21 @@ PORT_NAMES = SERVERS + INSTANCES
 
 @dataclass(frozen=True)
 class Program:
-    """One server of the lab, as supervisord runs it."""
+    """One server of the lab, as supervisord runs it.
+
+    Args:
+        name: as supervisord calls it.
+        command: program and arguments.
+        env: added to supervisord's own.
+        stop_signal: what asks it to end.
+        group_is_asked: whether its children are asked to end, too; what is left after 20 s is killed in any case.
+    """
 
     name: str
     command: Sequence[str]
     env: Mapping[str, str]
     stop_signal: str = "TERM"
+    group_is_asked: bool = True
 
 
 def supervisord(run: Path, home: Path, programs: Sequence[Program]) -> str:
@@ -54,7 +72,7 @@ def _program(program: Program, home: Path) -> str:
         "startretries=10",
         f"stopsignal={program.stop_signal}",
         "stopwaitsecs=20",
-        "stopasgroup=true",
+        f"stopasgroup={str(program.group_is_asked).lower()}",
         "killasgroup=true",
         "redirect_stderr=true",
         f"stdout_logfile={home}/logs/{program.name}.log",

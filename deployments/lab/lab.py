@@ -1,5 +1,6 @@
 """The embedded environment: started, looked at and ended. Everything it keeps is under one folder, `var`."""
 
+import base64
 import json
 import os
 import secrets
@@ -9,7 +10,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 
@@ -20,16 +21,17 @@ from blocks.routers.haproxy_config import Exposed, render
 from blocks.routers.haproxy_files import create_maps
 from blocks.runtimes.supervisor_rpc import State, Supervisor
 from deployments.lab import files, postgresql
+from deployments.lab.programs import AUTH, programs
+from deployments.worker.service import POOL
 from tasks.common.errors import Refused, Retryable, Unsafe
 
 ROOT = Path(__file__).resolve().parents[2]
 _SUPERUSER = "lab"
 _DATABASES = ("ledger", "prefect", "campus_test", "campus_staging", "campus_production")
+_WEBHOOK = "webhook-github"
 _SOCKET_PATH_AT_MOST = 80  # leaves room for what HAProxy appends while it binds; Linux takes 107
 _START_WITHIN_S = 120.0
 _STOP_WITHIN_S = 40.0
-WORK_POOL = "slipway"
-LOAD_PER_S = 150
 
 
 class Lab:
@@ -78,6 +80,27 @@ class Lab:
         return f"http://127.0.0.1:{self.ports['prefect']}"
 
     @property
+    def auth_file(self) -> Path:
+        """Return the file with the auth string that the Prefect server and its UI ask for."""
+        return self.home / "secrets" / AUTH
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return what a request to the Prefect server needs."""
+        shown = base64.b64encode(self.secret(AUTH).encode()).decode()
+        return {"Authorization": f"Basic {shown}"}
+
+    @property
+    def receiver_url(self) -> str:
+        """Return where webhooks are taken."""
+        return f"http://127.0.0.1:{self.ports['receiver']}"
+
+    @property
+    def deliveries_url(self) -> str:
+        """Return the page about what was delivered."""
+        return f"http://127.0.0.1:{self.ports['receiver_inside']}"
+
+    @property
     def supervisor(self) -> Supervisor:
         """Return the lab's supervisord."""
         return Supervisor(self.run_folder / "supervisord.sock")
@@ -117,8 +140,11 @@ class Lab:
         self._await("haproxy", f"http://127.0.0.1:{self.ports['haproxy_metrics']}/metrics")
         self._await("prefect-server", f"{self.api_url}/health")
         self.supervisor.add("prefect-worker")
-        self._await("prefect-worker", f"{self.api_url}/work_pools/{WORK_POOL}")
+        self._await("prefect-worker", f"{self.api_url}/work_pools/{POOL}", self.headers)
         self._deploy()
+        say("starting the receiver of webhooks")
+        self.supervisor.add("receiver")
+        self._await("receiver", f"{self.receiver_url}/health/ready")
 
     def down(self) -> bool:
         """Nothing of the lab runs any more; returns whether anything did. *Idempotent:* yes.
@@ -179,8 +205,9 @@ class Lab:
         return (self.home / "secrets" / name).read_text().strip()
 
     def environment(self) -> dict[str, str]:
-        """Return the variables by which a Slipway process finds this lab."""
+        """Return the variables by which a Slipway process finds this lab, a secret among them."""
         return {
+            "PREFECT_API_AUTH_STRING": self.secret(AUTH),
             "PREFECT_API_URL": self.api_url,
             "PREFECT_HOME": str(self.home / "prefect"),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -214,10 +241,9 @@ class Lab:
 
     def _write_files(self) -> None:
         ports, run = self.ports, self.run_folder
-        for name in (*_DATABASES, _SUPERUSER, "campus-token"):
-            path = self.home / "secrets" / name
-            if not path.exists():
-                _write(path, secrets.token_urlsafe(24))
+        for name in (*_DATABASES, _SUPERUSER, "campus-token", _WEBHOOK):
+            self._make_secret(name, secrets.token_urlsafe(24))
+        self._make_secret(AUTH, f"slipway:{secrets.token_urlsafe(24)}")
         for database in _DATABASES:
             dsn = f"postgresql://{database}:{self.secret(database)}@127.0.0.1:{ports['postgresql']}/{database}"
             _write(self.home / "secrets" / f"{database.replace('_', '-')}-dsn", dsn)
@@ -240,55 +266,11 @@ class Lab:
         text = files.estate(template, ports, run=run, tools=tools, campus_repository=self.campus_repository)
         _write(self.estate_file, text)
         postgresql.initialise(self.home / "postgresql", _SUPERUSER, self.home / "secrets" / _SUPERUSER)
-        _write(self.home / "supervisord.conf", files.supervisord(run, self.home, self._programs()))
+        _write(self.home / "supervisord.conf", files.supervisord(run, self.home, programs(self, ROOT)))
 
-    def _programs(self) -> list[files.Program]:
-        ports, run, bin_folder = self.ports, self.run_folder, Path(sys.executable).parent
-        database = f"postgresql+asyncpg://prefect:{self.secret('prefect')}@127.0.0.1:{ports['postgresql']}/prefect"
-        prefect = str(bin_folder / "prefect")
-        environment = {**self.environment(), "PATH": f"{bin_folder}:{os.environ['PATH']}"}
-        return [
-            files.Program(
-                "postgresql",
-                postgresql.server_command(self.home / "postgresql", ports["postgresql"], run / "postgresql"),
-                {},
-                stop_signal="INT",
-            ),
-            files.Program("haproxy", [_program("haproxy"), "-W", "-f", str(self.home / "haproxy.cfg")], {}),
-            files.Program(
-                "prometheus",
-                [
-                    _program("prometheus"),
-                    f"--config.file={self.home}/prometheus.yml",
-                    f"--storage.tsdb.path={self.home}/prometheus",
-                    "--storage.tsdb.retention.time=1d",
-                    f"--web.listen-address=127.0.0.1:{ports['prometheus']}",
-                ],
-                {},
-            ),
-            files.Program(
-                "load",
-                [
-                    sys.executable,
-                    "-m",
-                    "deployments.lab.load",
-                    f"--url=http://127.0.0.1:{ports['production']}",
-                    f"--rate={LOAD_PER_S}",
-                    f"--out={self.load_file}",
-                ],
-                {},
-            ),
-            files.Program(
-                "prefect-server",
-                [prefect, "server", "start", "--host", "127.0.0.1", "--port", str(ports["prefect"])],
-                {**environment, "PREFECT_API_DATABASE_CONNECTION_URL": database},
-            ),
-            files.Program(
-                "prefect-worker",
-                [prefect, "worker", "start", "--pool", WORK_POOL, "--type", "process", "--name", "lab"],
-                {**environment, "PREFECT_WORKER_QUERY_SECONDS": "1"},
-            ),
-        ]
+    def _make_secret(self, name: str, text: str) -> None:
+        if not (self.home / "secrets" / name).exists():
+            _write(self.home / "secrets" / name, text)
 
     def _start_supervisord(self) -> None:
         command = [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(self.home / "supervisord.conf")]
@@ -308,9 +290,9 @@ class Lab:
                 database=database,
             )
 
-    def _await(self, name: str, url: str) -> None:
+    def _await(self, name: str, url: str, headers: Mapping[str, str] | None = None) -> None:
         deadline = time.monotonic() + _START_WITHIN_S
-        while not _answers(url):
+        while not _answers(url, headers):
             self._check_deadline(name, deadline)
 
     def _check_deadline(self, name: str, deadline: float) -> None:
@@ -337,7 +319,7 @@ class Lab:
             cwd=ROOT,
             timeout_s=120,
             redact=str,
-            env=self.environment(),
+            env={**self.environment(), "PYTHONPATH": str(ROOT)},
         )
         if done.exit_code:
             raise Refused(
@@ -347,15 +329,6 @@ class Lab:
                 next_action="read what it says below, then 'slipway up' again",
                 facts={"last lines": "\n".join(done.tail)},
             )
-
-
-def _program(name: str) -> str:
-    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-    if found is None:
-        raise Refused(
-            f"{name} is not installed", on="this machine", next_action="'make install' installs what the lab needs"
-        )
-    return found
 
 
 def _bind(port: int) -> socket.socket | None:
@@ -379,9 +352,9 @@ def _pid_of(pid_file: Path) -> int | None:
     return pid if b"supervisord" in command else None
 
 
-def _answers(url: str) -> bool:
+def _answers(url: str, headers: Mapping[str, str] | None = None) -> bool:
     try:
-        return httpx.get(url, timeout=2).is_success
+        return httpx.get(url, timeout=2, headers=headers).is_success
     except httpx.HTTPError:
         return False
 

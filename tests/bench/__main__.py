@@ -24,6 +24,7 @@ COUNTS = {
     "fault": ("faults",),
     "switches": ("switches",),
     "killed": ("killed",),
+    "push": ("pushes", "compared"),
     "deliveries": ("deliveries",),
 }
 """The figures, in order, and the numbers that each is measured with. The last one stops the worker."""
@@ -56,6 +57,8 @@ def _wishes() -> argparse.Namespace:
     parser.add_argument("--only", choices=COUNTS, action="append", help="this figure only; can be given again")
     parser.add_argument("--switches", type=int, default=100, help="switches, and as many rollbacks")
     parser.add_argument("--killed", type=int, default=20, help="switches whose worker is killed")
+    parser.add_argument("--pushes", type=int, default=30, help="pushes, one by one, until the first line of flow code")
+    parser.add_argument("--compared", type=int, default=10, help="pushes with each other way to start a run")
     parser.add_argument("--deliveries", type=int, default=500, help="deliveries of webhooks in 10 s")
     parser.add_argument("--faults", type=int, default=3, help="releases with a fault")
     parser.add_argument("--releases", type=int, default=5, help="releases whose cost is measured")
@@ -82,7 +85,7 @@ def _measure_all(lab: Lab, wishes: argparse.Namespace, others_load: float) -> bo
     lab.up(say)
     os.environ.update(lab.environment(), PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL="ERROR")
     # Prefect reads where its server is when it is imported.
-    from tests.bench import cost, deliveries, fault, killed, switches
+    from tests.bench import cost, deliveries, fault, killed, push, switches
     from tests.bench.place import Place
 
     place = Place(lab, commits, say)
@@ -91,6 +94,7 @@ def _measure_all(lab: Lab, wishes: argparse.Namespace, others_load: float) -> bo
         "switches": (switches.CLAIM, lambda: switches.measure(place, wishes.switches)),
         "killed": (killed.CLAIM, lambda: killed.measure(place, wishes.killed)),
         "fault": (fault.CLAIM, lambda: fault.measure(place, wishes.faults)),
+        "push": (push.CLAIM, lambda: push.measure(place, wishes.pushes, wishes.compared)),
         "deliveries": (deliveries.CLAIM, lambda: deliveries.measure(place, wishes.deliveries)),
     }
     figures, all_met = kept(wishes.json), True

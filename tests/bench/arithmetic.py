@@ -38,6 +38,38 @@ class Spread:
         return f"{self.median:.2f} s ({self.least:.2f} to {self.most:.2f}, n = {self.count})"
 
 
+def percentile(values: Iterable[float], percent: int) -> float:
+    """Return the least of at least one value under or at which so many percent of them are."""
+    found = sorted(values)
+    return found[max(0, -(-len(found) * percent // 100) - 1)]
+
+
+PARTS = ("run created", "taken by the worker", "process started", "first line")
+"""What happens between the answer to a push and the first line of its flow, in order."""
+
+
+@dataclass(frozen=True)
+class Push:
+    """Moments of a push, in seconds of the machine's clock, in order."""
+
+    answered_s: float
+    created_s: float
+    submitted_s: float
+    process_s: float
+    first_line_s: float
+
+    @property
+    def total_s(self) -> float:
+        """Return the time from the answer to the first line."""
+        return self.first_line_s - self.answered_s
+
+    @property
+    def parts_s(self) -> dict[str, float]:
+        """Return how long each part took; the first can be below 0: a run may be there before its answer arrives."""
+        moments = (self.answered_s, self.created_s, self.submitted_s, self.process_s, self.first_line_s)
+        return {name: after - before for name, before, after in zip(PARTS, moments, moments[1:], strict=True)}
+
+
 @dataclass(frozen=True)
 class Task:
     """One task run: its name in Prefect, and how long it ran."""

@@ -4,7 +4,6 @@
 """
 
 import http.client
-import json
 import os
 import secrets
 import signal
@@ -80,7 +79,9 @@ class Receiver:
 
 def measure(place: Place, count: int) -> Section:
     """Return how `count` deliveries were answered, and as many through a kill."""
-    place.lab.supervisor.ask_to_stop("prefect-worker")
+    # Nobody else starts what these deliveries ask for, nor runs it.
+    for name in ("prefect-worker", "receiver"):
+        place.lab.supervisor.ask_to_stop(name)
     receiver = Receiver(place)
     with receiver.there():
         # What is only looked up once is not measured.
@@ -177,5 +178,5 @@ def _await_started(place: Place) -> None:
 def _runs(place: Place) -> int:
     """Return how many runs of releases the Prefect server has."""
     wanted = {"flows": {"name": {"any_": ["release"]}}}
-    answer = httpx.post(f"{place.lab.api_url}/flow_runs/count", content=json.dumps(wanted), timeout=60)
+    answer = httpx.post(f"{place.lab.api_url}/flow_runs/count", json=wanted, headers=place.lab.headers, timeout=60)
     return int(answer.raise_for_status().json())

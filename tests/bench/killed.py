@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from tasks.common.errors import Retryable
 from tasks.common.lease import scope_of
@@ -21,7 +20,7 @@ from tests.bench.arithmetic import Spread
 from tests.bench.place import Place
 from tests.bench.report import Grid, Section
 from tests.bench.traffic import Load
-from tests.support.lab import children, kill
+from tests.support.lab import kill, processes_of_run, worker_of
 
 CLAIM = (
     "Zero failed requests also when the worker is killed in the middle of 20 switches, at 200 requests/s, open loop; "
@@ -94,9 +93,7 @@ def _killed_switch(place: Place, version: str, number: int, after: int) -> Kille
     )
     if _is_over(place, run_id):
         return None
-    worker = place.lab.supervisor.processes()["prefect-worker"].pid
-    mine = [pid for pid in children(worker) if run_id.encode() in Path(f"/proc/{pid}/environ").read_bytes()]
-    kill(worker, *mine)
+    kill(worker_of(place.lab), *processes_of_run(place.lab, run_id))
     killed_at, record = time.monotonic(), place.estate.ledger.record(run_id)
     if record.outcome is not Outcome.RUNNING:
         return None

@@ -3,16 +3,15 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
 
 from tasks.release.model import Outcome
 from tasks.rollout.model import Admission, Health
-from tests.support.lab import LabPlace, answers, children, commit_quick, kill
+from tests.support.lab import LabPlace, answers, commit_quick, descendants, kill, processes_of_run
 from tests.support.processes import wait_until
-from tests.support.reconciling import WITHIN_S, Begun, begin, reconcile, worker
+from tests.support.reconciling import WITHIN_S, Begun, begin, reconcile
 
 START, ALL = "start", "100 %"
 """Where the versions ask: before they touch production, and with a quarter of its traffic."""
@@ -71,15 +70,8 @@ def await_state(run: Begun, *names: str) -> None:
 
 
 def processes_of(place: LabPlace, run: Begun) -> list[int]:
-    """Return the worker's children that work for the run."""
-    return [pid for pid in children(worker(place)) if run.id.encode() in _environment(pid)]
-
-
-def _environment(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return b""  # it ended meanwhile
+    """Return the processes that work for the run."""
+    return processes_of_run(place.lab, run.id)
 
 
 def form(decision: str, reason: str = "the figures are good", name: str = "ada") -> dict[str, str]:
@@ -98,7 +90,7 @@ class Said:
 def answer(place: LabPlace, run: Begun, filled_in: object) -> Said:
     """Send the form as the Prefect UI does."""
     url = f"{place.lab.api_url}/flow_runs/{run.id}/resume"
-    response = httpx.post(url, json={"run_input": filled_in}, timeout=60)
+    response = httpx.post(url, json={"run_input": filled_in}, headers=place.lab.headers, timeout=60)
     said = response.json()
     # It says 200 also where it refuses; what counts is the status inside.
     details = said.get("details") or {}
@@ -127,7 +119,7 @@ def at_full_strength(place: LabPlace, release: str, replicas: int = 2) -> bool:
 def kill_program(place: LabPlace, name: str, answers: Callable[[], bool]) -> None:
     """One of the lab's servers was killed with its children; supervisord has started it again, and it answers."""
     pid = place.lab.supervisor.processes()[name].pid
-    kill(pid, *children(pid))
+    kill(pid, *descendants(pid))
     wait_until(
         lambda: place.lab.supervisor.processes()[name].pid not in (0, pid) and answers(),
         within_s=WITHIN_S,

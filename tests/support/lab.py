@@ -13,7 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -115,10 +115,8 @@ class Run:
         return evidence
 
     def flow_process(self) -> int:
-        """Return the process that the flow runs in: the worker's child that has this run's id in its environment."""
-        worker = self._place.lab.supervisor.processes()["prefect-worker"].pid
-        (pid,) = [pid for pid in children(worker) if self.id.encode() in Path(f"/proc/{pid}/environ").read_bytes()]
-        return pid
+        """Return the process that the flow runs in."""
+        return flow_process(self._place.lab, self.id)
 
     def kill(self) -> datetime:
         """The flow's process was killed without a chance to do anything; returns when it was gone."""
@@ -272,7 +270,7 @@ class LabPlace:
 
     def prefect(self, method: str, path: str, body: object = None) -> Any:
         """Return what the Prefect server's API answers."""
-        answer = httpx.request(method, f"{self.lab.api_url}{path}", json=body, timeout=30)
+        answer = httpx.request(method, f"{self.lab.api_url}{path}", json=body, headers=self.lab.headers, timeout=30)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
@@ -338,10 +336,44 @@ def children(pid: int) -> list[int]:
     return [child for child, (parent, state) in _processes() if parent == pid and state != "Z"]
 
 
+def descendants(pid: int) -> list[int]:
+    """Return the processes that a process or one of these has started, and that still run."""
+    found = [pid]
+    for each in found:
+        found += children(each)
+    return found[1:]
+
+
+def worker_of(lab: Lab) -> int:
+    """Return the lab's worker: the process that supervisord watches."""
+    return lab.supervisor.processes()["prefect-worker"].pid
+
+
+def processes_of_run(lab: Lab, run_id: str) -> list[int]:
+    """Return what works for a run: the process that the flow runs in first, and what waits for it."""
+    below = descendants(worker_of(lab))
+    named = [pid for pid in below if _read(pid, "comm") == f"run-{run_id[:8]}\n".encode()]
+    return named + [pid for pid in below if pid not in named and run_id.encode() in _read(pid, "environ")]
+
+
+def flow_process(lab: Lab, run_id: str) -> int:
+    """Return the process that a run's flow runs in: the one that has taken the run's name, else a cold one."""
+    return processes_of_run(lab, run_id)[0]
+
+
+def _read(pid: int, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        return b""  # it ended meanwhile
+
+
 def kill(*pids: int) -> datetime:
     """The processes were killed (SIGKILL); returns when they were gone."""
     for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+        # With one, others may have gone that live no longer than it does.
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not _alive(pids), within_s=10, what="the end of the killed processes")
     return datetime.now(UTC)
 

@@ -14,7 +14,7 @@ import yaml
 
 from tasks.common.errors import Retryable
 from tasks.release.model import Evidence, Outcome, ReleaseRecord
-from tests.support.lab import LabPlace, children, commit_quick, first_release, kill
+from tests.support.lab import LabPlace, commit_quick, first_release, flow_process, kill, worker_of
 from tests.support.processes import wait_until
 
 SOAK = "canary 5 %"
@@ -184,11 +184,8 @@ class Begun:
         return self.prefect_state
 
     def process(self) -> int:
-        """Return the process that it runs in: the worker's child that has its id in its environment."""
-        (pid,) = [
-            p for p in children(worker(self._place)) if self.id.encode() in Path(f"/proc/{p}/environ").read_bytes()
-        ]
-        return pid
+        """Return the process that it runs in."""
+        return flow_process(self._place.lab, self.id)
 
     def kill(self) -> datetime:
         """Its process was killed, and its worker has told the Prefect server; returns when it was gone."""
@@ -199,7 +196,7 @@ class Begun:
 
 def worker(place: LabPlace) -> int:
     """Return the worker's process."""
-    return place.lab.supervisor.processes()["prefect-worker"].pid
+    return worker_of(place.lab)
 
 
 def begin(place: LabPlace, flow: str, **request: str) -> Begun:
