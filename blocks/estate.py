@@ -27,6 +27,7 @@ from tasks.release.ports import ArtifactStore, Builder, Ledger, Prober, Source
 from tasks.rollout.model import Workload
 from tasks.rollout.ports import Router, Runtime
 from tasks.scan.ports import Scanner
+from tasks.webhook.ports import Forge
 
 VARIABLE = "SLIPWAY_ESTATE"
 
@@ -103,6 +104,15 @@ class OpenEstate:
     def _channel(self, spec: NotificationChannel) -> Channel:
         notifier: Notifier = open_driver("notifier", spec, self.context)
         return Channel(spec.name, notifier, frozenset(spec.events), frozenset(spec.only))
+
+    def forges(self) -> dict[str, Forge]:
+        """Return the forges that are told how runs went, by the name of their source.
+
+        Raises:
+            Refused: the address of one is not encrypted, or its token cannot be read.
+        """
+        wanted = {name: source.reports for name, source in self.file.webhooks.items()}
+        return {name: open_driver("forge", spec, self.context) for name, spec in wanted.items() if spec is not None}
 
     def for_guest(self, guest: Guest) -> "OpenEstate":
         """Return the same estate, whose builder and scanner start their commands as the guest."""
