@@ -62,6 +62,11 @@ DRIVERS: dict[str, dict[str, str]] = {
         "smtp": "blocks.notifications.smtp:SmtpNotifier",
         "memory": "blocks.memory.notifier:MemoryNotifier",
     },
+    "forge": {
+        "github-status": "blocks.forges.github_status:GithubStatus",
+        "gitlab-status": "blocks.forges.gitlab_status:GitlabStatus",
+        "memory": "blocks.memory.forge:MemoryForge",
+    },
 }
 """Port, driver's name, 'module:class'."""
 

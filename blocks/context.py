@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from blocks.guest import Guest
 from blocks.secrets import Secrets
 from tasks.common.lease import Grant
 from tasks.common.model import Target
@@ -19,6 +20,7 @@ class Context:
             start from `base` where it was made without a folder of its own.
         path: folders put in front of PATH for commands that the driver starts.
         grant: the right to change what the target is about; without it a driver only observes.
+        guest: who runs the commands of a commit that is trusted with nothing; None where it is the worker itself.
     """
 
     base: Path
@@ -26,6 +28,7 @@ class Context:
     secrets: Secrets = field(default_factory=Secrets)
     path: tuple[str, ...] = ()
     grant: Grant | None = None
+    guest: Guest | None = None
 
     def __post_init__(self) -> None:
         self.secrets.start_from(self.base)

@@ -1,7 +1,8 @@
 """Deliveries of webhooks on PostgreSQL."""
 
 import json
-from datetime import UTC
+from collections.abc import Collection
+from datetime import UTC, datetime
 from typing import Any
 
 from psycopg import sql
@@ -10,14 +11,25 @@ from psycopg.types.json import Json
 from blocks.delivery_data import as_kept, repeated, settled
 from blocks.ledger_data import kept_text, kept_time
 from blocks.ledger_database import LedgerDatabase
-from tasks.common.delivery import Delivery, Event, Start, Status
+from tasks.common.delivery import Delivery, Event, Report, Reported, Start, Status, Told
 from tasks.common.webhooks import Happening
 
-_SELECT = sql.SQL(
+_COLUMNS = sql.SQL(
     """
     select d.id, d.source, d.event_id, d.event_name, d.happening, d.repository, d.ref, d.commit, d.actor,
            d.received_at, d.status, d.why, d.flow, d.parameters, d.action, e.run_id, e.refused
-      from slipway.delivery d left join slipway.delivery_end e on e.delivery_id = d.id
+    """
+)
+_SELECT = _COLUMNS + sql.SQL("from slipway.delivery d left join slipway.delivery_end e on e.delivery_id = d.id ")
+_UNREPORTED = _COLUMNS + sql.SQL(
+    """
+         , r.number, r.state, r.at, r.refused
+      from slipway.delivery_end e join slipway.delivery d on d.id = e.delivery_id
+           left join lateral (select number, state, at, refused from slipway.delivery_report
+                               where delivery_id = d.id order by number desc limit 1) r on true
+     where d.source = any(%(sources)s) and e.refused = '' and e.at > %(since)s
+       and (r.state is null or r.state in ('pending', 'waiting'))
+     order by d.sequence desc limit %(limit)s
     """
 )
 _KEEP = """
@@ -37,6 +49,10 @@ _SETTLE = """
 with gone as (delete from slipway.delivery_waiting where delivery_id = %(id)s)
 insert into slipway.delivery_end (delivery_id, at, run_id, refused)
 values (%(id)s, clock_timestamp(), %(run_id)s, %(refused)s) on conflict (delivery_id) do nothing
+"""
+_TELL = """
+insert into slipway.delivery_report (delivery_id, number, at, state, refused) values (%s, %s, %s, %s, %s)
+    on conflict do nothing
 """
 
 
@@ -108,6 +124,27 @@ class PostgresqlDeliveries:
         found = self._read(sql.SQL("where d.id = %s"), kept_text(delivery_id))
         return found[0] if found else None
 
+    def unreported(self, sources: Collection[str], since: datetime, limit: int) -> tuple[Reported, ...]:
+        """Return deliveries of these sources whose runs' ends were not told, in the order in which they were kept.
+
+        Raises:
+            Retryable: the database does not answer.
+        """
+        values = {"sources": list(sources), "since": kept_time(since, "since"), "limit": limit}
+        with self._database.session("nothing was changed") as connection:
+            rows = connection.execute(_UNREPORTED, values).fetchall()
+        return tuple(Reported(_delivery(row[:-4]), _report(*row[-4:])) for row in reversed(rows))
+
+    def note_report(self, delivery_id: str, report: Report) -> None:
+        """What a forge was told is on record. *Idempotent:* yes, by its number; the first word stands.
+
+        Raises:
+            Retryable: the database does not answer.
+        """
+        told = [report.number, kept_time(report.at, "at"), report.state.value, kept_text(report.refused)]
+        with self._database.session("it is not known whether this was kept; again does no harm") as connection:
+            connection.execute(_TELL, [kept_text(delivery_id), *told])
+
     def _read(self, tail: sql.SQL, value: object) -> tuple[Delivery, ...]:
         with self._database.session("nothing was changed") as connection:
             return tuple(_delivery(row) for row in connection.execute(_SELECT + tail, [value]).fetchall())
@@ -150,3 +187,9 @@ def _delivery(row: tuple[Any, ...]) -> Delivery:
         why=why,
     )
     return kept if run_id is None else settled(kept, run_id, refused)
+
+
+def _report(number: int | None, state: str | None, at: datetime | None, refused: str | None) -> Report | None:
+    if number is None or state is None or at is None:
+        return None
+    return Report(number, Told(state), at.astimezone(UTC), refused or "")

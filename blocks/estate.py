@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from pydantic import BaseModel
 
 from blocks import DRIVERS, driver_class, open_driver
 from blocks.context import Context
+from blocks.guest import Guest
 from blocks.secrets import Secrets
 from tasks.analysis.ports import MetricSource
 from tasks.common.errors import Refused
@@ -25,6 +27,7 @@ from tasks.release.ports import ArtifactStore, Builder, Ledger, Prober, Source
 from tasks.rollout.model import Workload
 from tasks.rollout.ports import Router, Runtime
 from tasks.scan.ports import Scanner
+from tasks.webhook.ports import Forge
 
 VARIABLE = "SLIPWAY_ESTATE"
 
@@ -101,6 +104,25 @@ class OpenEstate:
     def _channel(self, spec: NotificationChannel) -> Channel:
         notifier: Notifier = open_driver("notifier", spec, self.context)
         return Channel(spec.name, notifier, frozenset(spec.events), frozenset(spec.only))
+
+    def forges(self) -> dict[str, Forge]:
+        """Return the forges that are told how runs went, by the name of their source.
+
+        Raises:
+            Refused: the address of one is not encrypted, or its token cannot be read.
+        """
+        wanted = {name: source.reports for name, source in self.file.webhooks.items()}
+        return {name: open_driver("forge", spec, self.context) for name, spec in wanted.items() if spec is not None}
+
+    def for_guest(self, guest: Guest) -> "OpenEstate":
+        """Return the same estate, whose builder and scanner start their commands as the guest."""
+        same = copy(self)
+        same.context = replace(self.context, guest=guest)
+        same.builder = open_driver("builder", self.file.builder, same.context)
+        # Scanners run side by side: the end of one is not the end of the others.
+        beside = replace(self.context, guest=replace(guest, alone=False))
+        same.scanner = open_driver("scanner", DriverSpec(driver="report"), beside)
+        return same
 
     @property
     def workspace(self) -> Path:

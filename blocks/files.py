@@ -4,6 +4,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import stat
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -87,6 +88,25 @@ def chunks_of(file: IO[bytes]) -> Iterator[bytes]:
     """Yield the rest of a file in pieces of at most 1 MiB."""
     while chunk := file.read(CHUNK_BYTES):
         yield chunk
+
+
+def read_made(path: Path, at_most_bytes: int, owner: int | None = None) -> bytes:
+    """Return the first bytes of a file that a command has made: no link, no pipe, nothing that belongs to others.
+
+    Args:
+        path: the file.
+        at_most_bytes: how much of it.
+        owner: the user that it must belong to; None where any will do.
+
+    Raises:
+        OSError: there is no such file, or it is something else.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor: what is judged is what is read
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or owner not in (None, found.st_uid):
+            raise OSError(errno.EPERM, "no file that the command has made")
+        return file.read(at_most_bytes)
 
 
 def digest_of(chunks: Iterable[bytes]) -> str:

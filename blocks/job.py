@@ -8,12 +8,12 @@ from pathlib import Path
 from blocks.estate import OpenEstate, Site
 from blocks.journal import Journal
 from blocks.lease_keeper import KeptLease
+from blocks.work import Work
 from tasks.common.errors import Refused
 from tasks.common.lease import scope_of
 from tasks.common.load import load_service
 from tasks.common.service import ServiceFile
 from tasks.release.model import Artifact, Commit, Evidence, Kind, ReleaseRecord
-from tasks.release.ports import Source
 from tasks.rollout.model import Workload
 
 SERVICE_FILE = "slipway.yaml"
@@ -23,7 +23,7 @@ _TO_COME_BACK_S = 60.0
 """An answer in the last second counts: the run has its leases for as long as a worker needs to start it again."""
 
 
-class Job:
+class Job(Work):
     """What the steps of one run share.
 
     Args:
@@ -49,13 +49,10 @@ class Job:
         artifact: Artifact | None = None,
         past: Sequence[Evidence] = (),
     ) -> None:
-        self.estate = estate
-        self.service = service
+        journal = Journal(estate.ledger, record.id, estate.context.secrets.redact)
+        super().__init__(estate, service, commit, journal, estate.workspace / "runs" / record.id)
         self.record = record
-        self.commit = commit
         self.artifact = artifact
-        self.journal = Journal(estate.ledger, record.id, estate.context.secrets.redact)
-        self.folder = estate.workspace / "runs" / record.id
         self.moved: set[str] = set()
         self.turned_back: set[str] = set()
         self.past = tuple(past)
@@ -82,25 +79,6 @@ class Job:
     def environments(self) -> Sequence[str]:
         """Return the environments that this run changes: a rollback does not touch those on the way."""
         return self.path if self.record.kind is Kind.RELEASE else [self.environment]
-
-    @property
-    def tree(self) -> Path:
-        """Return where the commit's tree is checked out."""
-        return self.folder / "tree"
-
-    @property
-    def archive(self) -> Path:
-        """Return where the build puts the artefact."""
-        return self.folder / "artifact.tar.gz"
-
-    @property
-    def source(self) -> Source:
-        """Return where the commits come from."""
-        return self.estate.source(self.service.service)
-
-    def redact(self, text: str) -> str:
-        """Return the text without secrets."""
-        return self.estate.context.secrets.redact(text)
 
     def site(self, environment: str) -> Site:
         """Return the service's site in an environment: only to observe, until a lease is held."""

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 from blocks.files import replacing
 from tasks.common.errors import Refused, SlipwayError
@@ -15,6 +16,14 @@ from tasks.release.model import Evidence, Outcome
 from tasks.release.ports import Ledger
 
 _UNSENT = "unsent-evidence-"
+
+
+class TakesEvidence(Protocol):
+    """Where evidence goes: a ledger, as a rule."""
+
+    def append(self, evidence: Evidence) -> None:
+        """The evidence is kept, in order."""
+        ...
 
 
 class Journal:
@@ -30,7 +39,7 @@ class Journal:
         redact: applied to every text of the facts.
     """
 
-    def __init__(self, ledger: Ledger, record_id: str, redact: Callable[[str], str]) -> None:
+    def __init__(self, ledger: TakesEvidence, record_id: str, redact: Callable[[str], str]) -> None:
         self._ledger = ledger
         self._redact = redact
         self._unsent: list[Evidence] = []

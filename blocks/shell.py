@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from blocks.guest import Guest
 from tasks.common.errors import Refused, Retryable, Unsafe
 
 _USUAL_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
@@ -67,6 +68,7 @@ def run(
     on_line: Callable[[str], None] | None = None,
     capture_stdout: bool = False,
     stop: threading.Event | None = None,
+    guest: Guest | None = None,
 ) -> Completed:
     """The command has ended, and nothing of its process group is left. A non-zero exit code is returned, not raised.
 
@@ -83,6 +85,7 @@ def run(
         on_line: receives each line as it comes; of captured output only the lines of stderr. Lines over 16 KiB are cut.
         capture_stdout: return what it prints (64 MiB at most).
         stop: the command is ended as soon as this is set: an interrupt reaches the main thread only.
+        guest: who runs it, if it is trusted with nothing; its `env` may hold no secret then.
 
     Raises:
         Refused: no such program or folder, it cannot be started, the captured output is too long, or `stop` was set.
@@ -93,9 +96,12 @@ def run(
     *Idempotent:* as the command is.
     """
     started = time.monotonic()
+    if guest is not None:
+        env, on_line = {**guest.environment, **(env or {})}, guest.bounded(on_line)
+        timeout_s = min(timeout_s, max(0.0, guest.ends_at_s - started))
     output = _Output(redact, on_line, capture=capture_stdout)
     shown = _shown(redact(shlex.join(argv)))
-    with _process(argv, shown, cwd, _environment(path, env)) as process:
+    with _process(argv, shown, cwd, _environment(path, env), guest) as process:
         in_time = output.pump(process, started + timeout_s, stop)
         output.finish()
         if stop is not None and stop.is_set():
@@ -175,12 +181,19 @@ def _environment(path: Sequence[str], env: Mapping[str, str] | None) -> dict[str
 
 
 @contextlib.contextmanager
-def _process(argv: Sequence[str], shown: str, cwd: Path, env: dict[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
+def _process(
+    argv: Sequence[str], shown: str, cwd: Path, env: dict[str, str], guest: Guest | None
+) -> Iterator["subprocess.Popen[bytes]"]:
     """Yield the started command; afterwards nothing of its process group is left."""
     program = _find(argv[0], shown, cwd, env["PATH"])
+    command = [program, *argv[1:]]
+    if guest is not None:
+        usual = os.pathsep.join(_USUAL_PATH)
+        command = guest.argv(_find("setpriv", shown, cwd, usual), _find("env", shown, cwd, usual), command, env)
+        env = {}
     try:
         process = subprocess.Popen(
-            [program, *argv[1:]],
+            command,
             cwd=cwd,
             env=env,
             stdin=subprocess.DEVNULL,
@@ -202,7 +215,11 @@ def _process(argv: Sequence[str], shown: str, cwd: Path, env: dict[str, str]) ->
         try:
             yield process
         finally:
-            _end(process, shown)
+            try:
+                _end(process, shown)
+            finally:
+                if guest is not None and guest.alone:
+                    guest.end_all()
 
 
 def _find(program: str, shown: str, cwd: Path, path: str) -> str:

@@ -65,6 +65,7 @@ class ArchiveBuilder:
             env={**env, "SOURCE_DATE_EPOCH": epoch, "PYTHONHASHSEED": "0", "TZ": "UTC"},
             path=self._context.path,
             on_line=on_line,
+            guest=self._context.guest,
         )
         if completed.exit_code != 0:
             raise Refused(

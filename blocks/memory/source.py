@@ -71,6 +71,30 @@ class MemorySource:
             )
         return _commit(found[0])
 
+    def default(self) -> Commit:
+        """Return the newest commit of the default branch.
+
+        Raises:
+            Refused: there is none.
+        """
+        if not self._commits:
+            raise Refused("there is no commit", on=self._where, next_action="add one to the settings")
+        return _commit(self._commits[-1])
+
+    def with_ref(self, ref: str, sha: str, into: Path) -> "MemorySource":
+        """Return a source that has this commit by way of a ref: it has all of them. *Idempotent:* yes.
+
+        Raises:
+            Refused: there is no such ref, or it does not lead to the commit.
+        """
+        del into
+        shas = [commit.sha for commit in self._commits]
+        if ref not in self._names:
+            raise Refused(f"there is no {ref}", on=self._where, next_action="add it to the settings")
+        if sha not in shas[: shas.index(self._names[ref]) + 1]:
+            raise Refused(f"{ref} does not lead to the commit", on=sha, next_action="check the settings")
+        return self
+
     def check_out(self, commit: Commit, into: Path) -> None:
         """`into` holds the commit's tree and nothing else. *Idempotent:* yes; what was there is replaced.
 

@@ -77,7 +77,7 @@ class WebhookNotifier:
             sound = False
         if not sound or " " in whole:
             raise self._refused("the webhook's address is none", "let it be the whole https://... that the chat gave")
-        if address.scheme == "http" and not _is_here(str(host)):
+        if address.scheme == "http" and not is_here(str(host)):
             raise self._refused(
                 "the webhook's address is not encrypted: its token could be read on the way",
                 "use the https address; http is only for this machine",
@@ -126,7 +126,8 @@ class WebhookNotifier:
         )
 
 
-def _is_here(host: str) -> bool:
+def is_here(host: str) -> bool:
+    """Return whether a host is this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,5 +1,6 @@
 """Runs a scanner and reads the report that it writes: SARIF, or a known JSON format."""
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from tempfile import TemporaryDirectory
 from pydantic import Field
 
 from blocks.context import Context
+from blocks.files import read_made
 from blocks.shell import Completed, TimedOut, run
 from tasks.common.errors import Refused
 from tasks.common.model import StrictModel
@@ -74,7 +76,10 @@ class ReportScanner:
                 "its command does not say where to write the report",
                 f"put {_OUTPUT} into the scan's command, or set 'report: stdout', in slipway.yaml",
             )
-        with TemporaryDirectory(prefix="slipway-scan-") as folder:
+        guest = self._context.guest
+        with TemporaryDirectory(prefix="slipway-scan-", dir=guest.scratch if guest else None) as folder:
+            if guest is not None and guest.uid is not None and guest.gid is not None:
+                os.chown(folder, guest.uid, guest.gid)
             output = Path(folder) / _FILE_NAMES[spec.format]
             completed = self._run(attempt, tree, output, env, stop)
             text = completed.stdout if spec.report == "stdout" else self._read(attempt, output, completed)
@@ -97,6 +102,7 @@ class ReportScanner:
                 on_line=attempt.line,
                 capture_stdout=spec.report == "stdout",
                 stop=stop,
+                guest=self._context.guest,
             )
         except TimedOut as error:
             # Not chained: its last lines may be lines of the report, and they may quote a secret.
@@ -114,11 +120,12 @@ class ReportScanner:
         return completed
 
     def _read(self, attempt: "_Attempt", output: Path, completed: Completed) -> str:
-        # A link or a pipe in its place could lead anywhere, or be waited for without end.
-        if output.is_symlink() or not output.is_file():
-            raise attempt.refused("it wrote no report", "mend what its last lines tell", completed)
-        with output.open("rb") as file:
-            data = file.read(self._settings.report_at_most_bytes + 1)
+        guest = self._context.guest
+        try:
+            # A link or a pipe in its place could lead anywhere, or be waited for without end.
+            data = read_made(output, self._settings.report_at_most_bytes + 1, guest.uid if guest else None)
+        except OSError:
+            raise attempt.refused("it wrote no report", "mend what its last lines tell", completed) from None
         if len(data) > self._settings.report_at_most_bytes:
             raise attempt.refused(
                 f"its report is longer than {self._settings.report_at_most_bytes} bytes",

@@ -6,6 +6,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -83,6 +84,39 @@ class GitSource:
                 facts={"latest branches and tags": self._names(git) or "none: the repository is empty"},
             )
         return self._commits(git, ["-1", found.stdout.strip()])[0]
+
+    def default(self) -> Commit:
+        """Return the newest commit of the default branch.
+
+        Raises:
+            Refused: the repository is missing, or has no default branch.
+            Retryable: the repository's server did not answer.
+        """
+        return self.resolve(self._repository.default_branch())
+
+    def with_ref(self, ref: str, sha: str, into: Path) -> "GitSource":
+        """Return a source that has this commit by way of a ref, such as that of a pull request.
+
+        What has to be fetched for it is kept in `into` and nowhere else. *Idempotent:* yes.
+
+        Raises:
+            Refused: there is no such ref, or it does not lead to the commit.
+            Retryable: the repository's server did not answer.
+        """
+        source = copy(self)
+        source._repository, name = self._repository.beside(ref, into)
+        git = source._repository.open()
+        tip = git.run("rev-parse", "--verify", "--end-of-options", f"{name}^{{commit}}")
+        leads = _FULL_HASH.fullmatch(sha) and git.run("merge-base", "--is-ancestor", sha, name).exit_code == 0
+        if tip.exit_code != 0 or not leads:
+            raise Refused(
+                f"{ref} does not lead to the commit" if tip.exit_code == 0 else f"there is no {ref}",
+                on=f"{sha} in {self._where}",
+                next_action="check that the pull request was not rewritten or closed since; its newest commit has a "
+                "check of its own",
+                facts={"it leads to": tip.stdout.strip()} if tip.exit_code == 0 else {},
+            )
+        return source
 
     def check_out(self, commit: Commit, into: Path) -> None:
         """`into` holds the commit's tree and nothing else (no .git).

@@ -6,7 +6,8 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,6 +27,8 @@ _REFUSALS = re.compile(
 # What the user's own set-up needs for reaching a server.
 _PASSED_ON = ("SSH_AUTH_SOCK", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 _LOCK = "slipway.lock"
+_ASKED_FOR = "refs/slipway/asked-for"
+_NO_REF = re.compile(r"couldn't find remote ref", re.IGNORECASE)
 _BRANCHES_AND_TAGS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 
 
@@ -136,6 +139,7 @@ class Repository:
         self._mirror = mirror
         self._fetch_timeout_s = fetch_timeout_s
         self._remote = _REMOTE.match(address) is not None
+        self._copy: Git | None = None
 
     def open(self) -> Git:
         """Return git in the repository, or in its mirror, which exists from then on.
@@ -143,6 +147,8 @@ class Repository:
         Raises:
             Refused: there is no such folder, it is no repository, or there is no place for a mirror.
         """
+        if self._copy is not None:
+            return self._copy
         return self._open_mirror() if self._remote else self._open_path()
 
     def renew(self) -> None:
@@ -154,7 +160,7 @@ class Repository:
 
         *Idempotent:* yes.
         """
-        if not self._remote:
+        if not self._remote or self._copy is not None:
             return
         git = self._open_mirror()
         with self._locked(git.folder):
@@ -162,16 +168,73 @@ class Repository:
                 if lock.name != _LOCK:
                     # Left by a fetch that was killed: nobody else writes here.
                     lock.unlink(missing_ok=True)
-            try:
-                done = git.run(
-                    "fetch", "--quiet", "--prune", "--no-write-fetch-head", "--end-of-options", self._address,
-                    *_BRANCHES_AND_TAGS, timeout_s=self._fetch_timeout_s,
-                )  # fmt: skip
-            except TimedOut as error:
-                raise self._unanswered("it took too long", error.facts) from error
+            self._ask(git, ["fetch", "--quiet", "--prune", "--no-write-fetch-head"], *_BRANCHES_AND_TAGS)
+
+    def default_branch(self) -> str:
+        """Return the branch that is meant where none is named, as 'refs/heads/main'.
+
+        Raises:
+            Refused: there is none, or the repository is missing there, or access to it is denied.
+            Retryable: the server did not answer.
+        """
+        git = self.open()
+        if self._remote:
+            lines = self._ask(git, ["ls-remote", "--symref"], "HEAD").stdout.splitlines()
+            found = [line.removeprefix("ref: ").partition("\t")[0] for line in lines if line.startswith("ref: ")]
+        else:
+            found = git.run("symbolic-ref", "--quiet", "HEAD").stdout.splitlines()
+        if not found:
+            raise Refused(
+                "the repository has no default branch",
+                on=self._address,
+                next_action="set one at the forge; in a clone on this machine, check a branch out",
+            )
+        return found[0]
+
+    def beside(self, ref: str, into: Path) -> tuple["Repository", str]:
+        """Return a repository that has what the ref leads to as well, and what the ref is called there.
+
+        Nothing of it gets into the mirror: it is kept in `into`, and borrows the rest. *Idempotent:* yes.
+
+        Raises:
+            Refused: there is no such ref, or the repository cannot be read.
+            Retryable: the server did not answer.
+        """
+        if not self._remote:
+            return self, ref
+        mirror = self._open_mirror()
+        objects = mirror.must("rev-parse", "--path-format=absolute", "--git-path", "objects").rstrip("\n")
+        with system_errors("the copy of the ref cannot be made", into):
+            into.mkdir(parents=True, exist_ok=True)
+        git = Git(into, self._context, {"GIT_DIR": str(into)})
+        git.must("init", "--quiet", "--bare", "--template=")
+        (into / "objects" / "info" / "alternates").write_text(f"{objects}\n", encoding="utf-8")
+        self._ask(git, ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head"], f"+{ref}:{_ASKED_FOR}")
+        beside = copy(self)
+        beside._copy = git
+        return beside, _ASKED_FOR
+
+    def _ask(self, git: Git, command: Sequence[str], *refs: str) -> Completed:
+        """Return what the repository's server has answered.
+
+        Raises:
+            Refused: access is denied, or there is no such ref.
+            Retryable: the server did not answer.
+        """
+        try:
+            done = git.run(*command, "--end-of-options", self._address, *refs, timeout_s=self._fetch_timeout_s)
+        except TimedOut as error:
+            raise self._unanswered("it took too long", error.facts) from error
         if done.exit_code == 0:
-            return
+            return done
         said = "\n".join(done.tail)
+        if _NO_REF.search(said):
+            raise Refused(
+                "the repository has no such ref",
+                on=self._address,
+                next_action="check that the pull request is still there",
+                facts={"git says": said},
+            )
         if _REFUSALS.search(said):
             raise Refused(
                 "the repository cannot be read",

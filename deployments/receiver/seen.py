@@ -50,6 +50,12 @@ class Seen:
         self._failed = Counter(
             "slipway_delivery_starts_failed", "times that a run could not be started", registry=self.registry
         )
+        self._reported = Counter(
+            "slipway_delivery_reports",
+            "reports to forges, by what became of them: told, refused, later",
+            ["result"],
+            registry=self.registry,
+        )
         self._waiting = Gauge(
             "slipway_deliveries_waiting", "deliveries whose runs are not started yet", registry=self.registry
         )
@@ -71,6 +77,10 @@ class Seen:
     def failed(self) -> None:
         """A run could not be started."""
         self._failed.inc()
+
+    def reported(self, result: str) -> None:
+        """A forge was told how a run is, has refused to be, or is told later."""
+        self._reported.labels(result).inc()
 
     def wait(self, waiting: float) -> None:
         """So many deliveries wait for their runs; NaN where nobody knows."""

@@ -11,9 +11,10 @@ from blocks.estate import OpenEstate
 from deployments.receiver.app import Bucket, Receiver, make_app
 from deployments.receiver.dispatcher import Dispatcher
 from deployments.receiver.inside import make_inside
+from deployments.receiver.reporter import Reporter
 from deployments.receiver.seen import Seen
 from tasks.common.errors import Refused
-from tasks.common.run_steps import start_run
+from tasks.common.run_steps import page_of, start_run, states_of
 
 _A_SECOND, _AT_ONCE = 100, 1000
 """How many deliveries are looked at: on average, and in a burst."""
@@ -30,7 +31,8 @@ def serve(estate: OpenEstate, host: str, port: int, inside: tuple[str, int]) -> 
         inside: address and port for the team: recent deliveries, figures.
 
     Raises:
-        Refused: the estate names no webhooks, a secret of theirs is missing, or the port for the team is taken.
+        Refused: the estate names no webhooks, a secret or token of theirs is missing, the address of a forge's API is
+            not encrypted, or the port for the team is taken.
         Retryable: the ledger does not answer.
     """
     sources, secrets = estate.file.webhooks, estate.context.secrets
@@ -50,8 +52,13 @@ def serve(estate: OpenEstate, host: str, port: int, inside: tuple[str, int]) -> 
     dispatcher = Dispatcher(deliveries, _start, secrets.redact, seen)
     receiver = Receiver(sources, secrets, deliveries, dispatcher.wake)
     app = make_app(receiver, deliveries, dispatcher, Bucket(_A_SECOND, _AT_ONCE), seen)
+    reporter = Reporter(deliveries, estate.ledger.leases, estate.forges(), states_of, page_of, secrets.redact, seen)
     with _beside(make_inside(deliveries, dispatcher, seen, inside[0]), *inside):
-        uvicorn.Server(_config(app, host, port)).run()
+        reporter.start()
+        try:
+            uvicorn.Server(_config(app, host, port)).run()
+        finally:
+            reporter.stop()
 
 
 def _config(app: FastAPI, host: str, port: int) -> uvicorn.Config:

@@ -1,6 +1,6 @@
 """Deliveries of webhooks: what was sent, what it means, what becomes of it, and where they are kept."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -87,6 +87,49 @@ class Delivery:
     why: str = ""
 
 
+class Told(StrEnum):
+    """What a forge is told about a run."""
+
+    PENDING = "pending"
+    """It is at work, or will be."""
+    WAITING = "waiting"
+    """It waits for a person."""
+    SUCCESS = "success"
+    FAILURE = "failure"
+    ERROR = "error"
+    """It was cancelled, or has ended without a word."""
+
+    @property
+    def last(self) -> bool:
+        """Return whether there is nothing to be told after it."""
+        return self in (Told.SUCCESS, Told.FAILURE, Told.ERROR)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a forge was told about the run of a delivery.
+
+    Args:
+        number: 1 for the first one about that run.
+        state: what it was told.
+        at: when, aware.
+        refused: why it did not take that, and will not; '' where it did.
+    """
+
+    number: int
+    state: Told
+    at: datetime
+    refused: str = ""
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A delivery that has started a run, and what its forge was told last; None where it was told nothing."""
+
+    delivery: Delivery
+    last: Report | None
+
+
 class Deliveries(Protocol):
     """Where deliveries are kept, each once, before anybody is told that they were taken."""
 
@@ -132,6 +175,27 @@ class Deliveries(Protocol):
 
     def find(self, delivery_id: str) -> Delivery | None:
         """Return one of them; None where there is none.
+
+        Raises:
+            Retryable: the ledger does not answer.
+        """
+        ...
+
+    def unreported(self, sources: Collection[str], since: datetime, limit: int) -> tuple[Reported, ...]:
+        """Return deliveries of these sources whose runs' ends were not told, in the order in which they were kept.
+
+        Args:
+            sources: names of sources.
+            since: only what was started after this time, aware.
+            limit: how many; the latest ones.
+
+        Raises:
+            Retryable: the ledger does not answer.
+        """
+        ...
+
+    def note_report(self, delivery_id: str, report: Report) -> None:
+        """What a forge was told is on record. *Idempotent:* yes, by its number; the first word stands.
 
         Raises:
             Retryable: the ledger does not answer.

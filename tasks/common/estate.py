@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from tasks.common.checks import Checks
 from tasks.common.gates import Gate, name_problems, named
 from tasks.common.model import DriverSpec, Problem, Replicas, StrictModel, near, refuse
 from tasks.common.occasion import Occasion
@@ -89,6 +90,11 @@ class EstateService(StrictModel):
     test_secrets: dict[Variable, SecretRef] = Field(
         default_factory=dict, description="references to secrets, by variable; for the test steps"
     )
+    check_env: dict[Variable, str] = Field(
+        default_factory=dict,
+        description="environment variables of the test steps of checks, which get no secret: such as the address of a "
+        "database that anybody may use",
+    )
 
 
 class NotificationChannel(DriverSpec):
@@ -131,6 +137,7 @@ class Estate(StrictModel):
     windows: dict[Name, Window] = Field(
         default_factory=dict, description="times of the week, for schedules that may only start within them"
     )
+    checks: Checks = Field(default=Checks(), description="how the commands of pull requests are kept apart")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

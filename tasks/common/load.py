@@ -47,6 +47,8 @@ _STRATEGIES: dict[object, type[BlueGreen | Canary | Rolling]] = {
 }
 _SUPPLIED = {"source": "repository"}
 """Settings that are not in a driver's own part of the file: a source's repository stands with each service."""
+_PORTS = {"reports": "forge"}
+"""Ports of drivers whose keys have names of their own."""
 
 
 def load_service(text: str, origin: str) -> ServiceFile:
@@ -234,6 +236,7 @@ def _schedule_problems(document: Document) -> list[Problem]:
 def _driver_places(document: Document) -> Iterator[Place]:
     """Find every place that names a driver; the last key of each is the driver's port, or it is a channel's number."""
     yield from _matches(document.data, ("notifications", "*"))
+    yield from _matches(document.data, ("webhooks", "*", "reports"))
     for name in _driver_fields(Estate):
         yield (name,)
     for place in _matches(document.data, ("environments", "*")):
@@ -248,7 +251,9 @@ def _driver_mistakes(
     document: Document, place: Place, settings_models: SettingsModels, known: Mapping[str, Collection[str]]
 ) -> list[Mistake]:
     data, channel = document.at(place), isinstance(place[-1], int)
-    port, spec = ("notifier", NotificationChannel) if channel else (str(place[-1]), DriverSpec)
+    port, spec = (
+        ("notifier", NotificationChannel) if channel else (_PORTS.get(str(place[-1]), str(place[-1])), DriverSpec)
+    )
     if not isinstance(data, dict) or not isinstance(data.get("driver"), str):
         return []  # not there, or found wrong already
     model = settings_models(port, data["driver"])

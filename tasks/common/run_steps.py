@@ -1,8 +1,9 @@
 """Runs on the Prefect server: started, asked about, cancelled, answered. Only these few calls know its client."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import State
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
@@ -15,6 +16,7 @@ from tasks.common.errors import Refused
 from tasks.common.schedules import DEPLOYMENT
 
 _CONFLICT = 409
+_RUNS_AT_ONCE = 200
 
 
 def start_run(flow: str, request: BaseModel | Mapping[str, str], *, key: str | None = None) -> str:
@@ -54,6 +56,22 @@ def state_of(run_id: str) -> State | None:
             return client.read_flow_run(UUID(run_id)).state
         except (ObjectNotFound, ValueError):
             return None
+
+
+def states_of(run_ids: Sequence[str]) -> dict[str, str]:
+    """Return the types of runs' states ('COMPLETED', 'PAUSED' ...) by id, without runs that the server does not know.
+
+    Raises:
+        Retryable: the Prefect server does not answer.
+    """
+    ids = [UUID(each) for each in run_ids]
+    found: dict[str, str] = {}
+    with asking() as client:
+        for start in range(0, len(ids), _RUNS_AT_ONCE):
+            wanted = FlowRunFilter(id=FlowRunFilterId(any_=ids[start : start + _RUNS_AT_ONCE]))
+            for run in client.read_flow_runs(flow_run_filter=wanted, limit=_RUNS_AT_ONCE):
+                found[str(run.id)] = run.state.type.value if run.state is not None else "SCHEDULED"
+    return found
 
 
 def cancel_run(run_id: str, why: str) -> bool:

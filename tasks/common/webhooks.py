@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from tasks.common.model import Place, Problem, StrictModel, near, refuse
+from tasks.common.model import DriverSpec, Place, Problem, StrictModel, near, refuse
 from tasks.common.secrets import SecretRef
 from tasks.common.units import Name
 
@@ -71,6 +71,9 @@ class WebhookSource(StrictModel):
         min_length=1, max_length=2, description="references to the shared secret; two while it is being changed"
     )
     rules: list[WebhookRule] = Field(min_length=1, description="in order; the first that fits an event counts")
+    reports: DriverSpec | None = Field(
+        default=None, description="tells the forge how the runs went that its deliveries have started"
+    )
 
 
 def fill(template: str, values: dict[str, str]) -> str:

@@ -27,6 +27,24 @@ class Source(Protocol):
         """
         ...
 
+    def default(self) -> Commit:
+        """Return the newest commit of the default branch.
+
+        Raises:
+            Refused: there is none.
+        """
+        ...
+
+    def with_ref(self, ref: str, sha: str, into: Path) -> "Source":
+        """Return a source that has this commit by way of a ref, such as that of a pull request.
+
+        What has to be fetched for it is kept in `into` and nowhere else. *Idempotent:* yes.
+
+        Raises:
+            Refused: there is no such ref, or it does not lead to the commit.
+        """
+        ...
+
     def check_out(self, commit: Commit, into: Path) -> None:
         """`into` holds the commit's tree and nothing else (no .git). *Idempotent:* yes; what was there is replaced."""
         ...

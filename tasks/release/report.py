@@ -38,7 +38,7 @@ def summary(record: ReleaseRecord, evidence: Sequence[Evidence]) -> str:
         _facts(record),
     ]
     if record.error:
-        parts.append(f"## Why\n\n```text\n{_wrapped(record.error)}\n```")
+        parts.append(f"## Why\n\n```text\n{wrapped(record.error)}\n```")
     parts += [_checklists(record, evidence), _gates(evidence), _approvals(evidence), _notifications(evidence)]
     parts += [_stages(evidence), _verdicts(evidence), _work(evidence)]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -178,7 +178,7 @@ def _work(evidence: Sequence[Evidence]) -> str:
     return "## Where the time went\n\n" + table(("step", "what", "took", ""), rows) if rows else ""
 
 
-def _wrapped(block: str) -> str:
+def wrapped(block: str) -> str:
     """Return an error block with its long lines broken, the rest of each indented under its text."""
     lines = []
     for line in block.splitlines():

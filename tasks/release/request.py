@@ -55,3 +55,23 @@ class AggregateRequest(_EstateRequest):
     """What a month of releases comes to."""
 
     month: str = Field(default="", description="such as 2026-10; empty: the month before the present one")
+
+
+class CheckRequest(_EstateRequest):
+    """Build, test and scan a commit that is trusted with nothing, such as that of a pull request."""
+
+    service: str = Field(description="name of the service, as in its slipway.yaml", examples=["campus"])
+    commit: str = Field(
+        description="what to check: a commit hash, a branch or a tag; the whole hash where a ref is given",
+        examples=["3f2c1a9d0e8b7c6f5a4d3e2c1b0a9f8e7d6c5b4a"],
+    )
+    ref: str = Field(
+        default="",
+        pattern=r"^(refs/[A-Za-z0-9][A-Za-z0-9._/-]{0,199})?$",
+        description="ref that leads to the commit, where no branch does",
+        examples=["refs/pull/7/head", "refs/merge-requests/7/head"],
+    )
+    pull_request: str = Field(
+        default="", max_length=20, description="number of the pull request, for the record", examples=["7"]
+    )
+    requested_by: str = Field(default="", description="who asks, for the record; not authenticated by this server")

@@ -7,7 +7,9 @@ from prefect import task
 from prefect.logging import get_run_logger
 
 from blocks import shell
+from blocks.files import read_made
 from blocks.job import Job
+from blocks.work import Work
 from tasks.common.errors import Refused, SlipwayError, Unsafe
 from tasks.common.model import Command, HttpCheck
 from tasks.common.steps import ONCE, TRANSIENT
@@ -16,6 +18,7 @@ from tasks.release.model import Artifact
 from tasks.release.ports import HttpResult, OnLine
 
 _LOOK_BACK = 1000
+_REPORT_AT_MOST_BYTES = 64 * 2**20
 
 
 def log_lines() -> OnLine:
@@ -24,24 +27,22 @@ def log_lines() -> OnLine:
 
 
 @task(name="check out", task_run_name="check out {job.commit.short}", **TRANSIENT)
-def check_out(job: Job) -> Path:
+def check_out(job: Work) -> Path:
     """The commit's tree is in the run's folder; returns its path. *Idempotent:* yes."""
     with job.journal.timed("check-out", job.commit.short, commit=job.commit.sha, subject=job.commit.subject):
-        job.source.check_out(job.commit, job.tree)
+        job.check_out()
     return job.tree
 
 
 @task(name="fetch history", task_run_name="history of {job.commit.short}", **TRANSIENT)
-def fetch_history(job: Job) -> Path:
+def fetch_history(job: Work) -> Path:
     """A repository with the commit and its ancestors is in the run's folder; returns its path. *Idempotent:* yes."""
     with job.journal.timed("history", job.commit.short):
-        into = job.folder / "history"
-        job.source.history(job.commit, into)
-    return into
+        return job.history()
 
 
 @task(name="build", task_run_name="build {job.commit.short}", **ONCE)
-def build(job: Job, tree: Path) -> Artifact:
+def build(job: Work, tree: Path) -> Artifact:
     """The artefact is in the run's folder; the same commit gives the same digest (REL-2). *Idempotent:* yes."""
     with job.journal.timed("build", job.commit.short) as facts:
         artifact = job.estate.builder.build(
@@ -54,7 +55,7 @@ def build(job: Job, tree: Path) -> Artifact:
 
 
 @task(name="command", task_run_name="{kind}: {command.name}", **ONCE)
-def run_command(job: Job, kind: str, command: Command, tree: Path, env: dict[str, str]) -> None:
+def run_command(job: Work, kind: str, command: Command, tree: Path, env: dict[str, str]) -> None:
     """The command ended with exit code 0. *Idempotent:* as the command is.
 
     Raises:
@@ -69,6 +70,7 @@ def run_command(job: Job, kind: str, command: Command, tree: Path, env: dict[str
             env={**command.env, **env},
             path=job.estate.context.path,
             on_line=log_lines(),
+            guest=job.estate.context.guest,
         )
         facts.update(exit_code=done.exit_code)
         if done.exit_code:
@@ -76,36 +78,30 @@ def run_command(job: Job, kind: str, command: Command, tree: Path, env: dict[str
                 f"{kind} '{command.name}' failed with exit code {done.exit_code}",
                 on=f"{job.service.service} {job.commit.short}",
                 state="production was not touched",
-                next_action="mend it in the repository, and release the new commit",
+                next_action=job.again,
                 facts={"last lines": "\n".join(done.tail[-20:])},
             )
 
 
-def run_tests(job: Job, tree: Path) -> None:
+def run_tests(job: Work, tree: Path) -> None:
     """Every test step passed, and enough of the code was covered.
 
     Raises:
         Refused: one failed, or too little was covered.
     """
-    references = job.estate.service(job.service.service).test_secrets
-    missing = sorted(set(job.service.test.secrets) - set(references))
-    if missing:
-        raise Refused(
-            f"the estate supplies no {', '.join(missing)} for the tests",
-            on=job.service.service,
-            next_action=f"add them under services.{job.service.service}.test_secrets of the estate file",
-        )
-    env = {name: job.estate.context.secrets.resolve(references[name]) for name in job.service.test.secrets}
+    env = job.test_env()
     for step in job.service.test.steps:
         run_command(job, "test", step, tree, env)
     if job.service.test.coverage is not None:
         _require_coverage(job, tree / job.service.test.coverage.report, job.service.test.coverage.at_least)
 
 
-def _require_coverage(job: Job, report: Path, at_least: float) -> None:
+def _require_coverage(job: Work, report: Path, at_least: float) -> None:
+    guest = job.estate.context.guest
     try:
-        covered = float(json.loads(report.read_text(encoding="utf-8"))["totals"]["percent_covered"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        text = read_made(report, _REPORT_AT_MOST_BYTES, guest.uid if guest else None)
+        covered = float(json.loads(text)["totals"]["percent_covered"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise Refused(
             f"the coverage report cannot be read: {error}",
             on=report.name,

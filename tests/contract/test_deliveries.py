@@ -2,12 +2,13 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from blocks.memory.deliveries import MemoryDeliveries
-from tasks.common.delivery import Deliveries, Event, Status
+from tasks.common.delivery import Deliveries, Event, Report, Reported, Status, Told
 from tests.support.deliveries import delivery
 from tests.support.ledger import open_ledger
 
@@ -91,3 +92,63 @@ def test_of_many_at_once_that_ask_for_the_same_one_is_to_be_started(deliveries: 
     assert len(deliveries.waiting(10)) == 1
     assert len(deliveries.latest(20)) == 8
     assert {each.status for each in kept} == {Status.WAITING, Status.REPEATED}
+
+
+# --- what forges were told
+
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def started(deliveries: Deliveries, *numbers: int) -> None:
+    for number in numbers:
+        deliveries.keep(delivery(number))
+        deliveries.settle(f"delivery-{number}", run_id=f"run-{number}")
+
+
+def unreported(deliveries: Deliveries, *sources: str, limit: int = 10) -> list[tuple[str, Report | None]]:
+    found = deliveries.unreported(sources or ("github",), LONG_AGO, limit)
+    assert all(isinstance(each, Reported) and each.delivery.why.startswith("run-") for each in found)
+    return [(each.delivery.id, each.last) for each in found]
+
+
+def test_run_is_open_until_its_end_was_told_and_knows_what_was_told_last(deliveries: Deliveries) -> None:
+    started(deliveries, 1)
+    assert unreported(deliveries) == [("delivery-1", None)]
+    for number, state in enumerate((Told.PENDING, Told.WAITING, Told.PENDING), start=1):
+        report = Report(number, state, NOW)
+        deliveries.note_report("delivery-1", report)
+        assert unreported(deliveries) == [("delivery-1", report)]
+    deliveries.note_report("delivery-1", Report(4, Told.SUCCESS, NOW))
+    assert unreported(deliveries) == []
+
+
+@pytest.mark.parametrize("state", [Told.SUCCESS, Told.FAILURE, Told.ERROR])
+def test_end_that_the_forge_refuses_is_not_open_any_more(deliveries: Deliveries, state: Told) -> None:
+    started(deliveries, 1)
+    deliveries.note_report("delivery-1", Report(1, state, NOW, "HTTP 401"))
+    assert unreported(deliveries) == []
+
+
+def test_first_word_of_a_number_stands(deliveries: Deliveries) -> None:
+    started(deliveries, 1)
+    first = Report(1, Told.PENDING, NOW, "refused")
+    for report in (first, Report(1, Told.SUCCESS, NOW + timedelta(hours=1))):
+        deliveries.note_report("delivery-1", report)
+    assert unreported(deliveries) == [("delivery-1", first)]
+
+
+def test_only_what_was_started_for_these_sources_of_late_is_open_the_latest_first_kept_first(
+    deliveries: Deliveries,
+) -> None:
+    started(deliveries, 3, 1, 2)
+    deliveries.keep(delivery(4))
+    deliveries.keep(delivery(5))
+    deliveries.settle("delivery-5", refused="not deployed")
+    deliveries.keep(delivery(6, source="gitlab"))
+    deliveries.settle("delivery-6", run_id="run-6")
+    assert [name for name, _ in unreported(deliveries)] == ["delivery-3", "delivery-1", "delivery-2"]
+    assert [name for name, _ in unreported(deliveries, limit=2)] == ["delivery-1", "delivery-2"]
+    assert [name for name, _ in unreported(deliveries, "gitlab", "other")] == ["delivery-6"]
+    assert deliveries.unreported(["github"], datetime.now(UTC) + timedelta(hours=1), 10) == ()
+    assert deliveries.unreported([], LONG_AGO, 10) == ()

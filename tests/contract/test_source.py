@@ -27,6 +27,7 @@ TREES: list[dict[str, str]] = [
 SUBJECTS = ["Start", "Say two", "Describe the service"]
 PLAIN = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "GIT_CONFIG_NOSYSTEM": "1"}
 NAMES = {"main": 2, "feature/two": 1, "v1.0": 0}
+PULL = "refs/pull/7/head"
 
 
 @dataclass
@@ -50,7 +51,7 @@ def _memory(tmp_path: Path) -> Case:
         for n, sha in enumerate(shas)
     ]
     settings = MemorySource.Settings.model_validate(
-        {"commits": commits, "names": {name: shas[n] for name, n in NAMES.items()}}
+        {"commits": commits, "names": {name: shas[n] for name, n in {**NAMES, PULL: 1}.items()}}
     )
     return Case(MemorySource(settings, _context(tmp_path)), shas)
 
@@ -63,6 +64,7 @@ def _git(tmp_path: Path) -> Case:
         shas.append(repo.commit(SUBJECTS[n], tree, remove=gone))
     repo.git("branch", "feature/two", shas[1])
     repo.git("tag", "v1.0", shas[0])
+    repo.git("update-ref", PULL, shas[1])
     return Case(GitSource(GitSource.Settings(repository="repository"), _context(tmp_path)), shas)
 
 
@@ -204,3 +206,22 @@ def test_a_history_replaces_what_was_there(case: Case, tmp_path: Path) -> None:
         case.source.history(case.source.resolve("v1.0"), into)
         assert in_history(into, "log", "--all", "--format=%s") == [SUBJECTS[0]]
         assert not (into / "rubbish").exists()
+
+
+def test_default_branch_leads_to_its_newest_commit(case: Case) -> None:
+    assert case.source.default().sha == case.shas[2]
+
+
+def test_commit_of_a_ref_and_those_before_it_can_be_read_by_way_of_it(case: Case, tmp_path: Path) -> None:
+    for sha in case.shas[:2]:
+        for _ in range(2):
+            source = case.source.with_ref(PULL, sha, tmp_path / "ref")
+            assert source.resolve(sha).sha == sha
+    source.check_out(source.resolve(case.shas[1]), tmp_path / "tree")
+    assert tree_in(tmp_path / "tree") == TREES[1]
+
+
+@pytest.mark.parametrize(("ref", "said"), [(PULL, "does not lead to the commit"), ("refs/pull/8/head", "there is no")])
+def test_ref_that_is_missing_or_leads_elsewhere_is_refused(case: Case, tmp_path: Path, ref: str, said: str) -> None:
+    with pytest.raises(Refused, match=said):
+        case.source.with_ref(ref, case.shas[2], tmp_path / "ref")

@@ -384,3 +384,31 @@ def test_history_shares_nothing_with_the_repository_that_it_was_made_from(repo: 
     config = (history / ".git" / "config").read_text()
     assert "fsmonitor" not in config
     assert "remote" not in config
+
+
+@pytest.mark.server
+def test_pull_request_is_fetched_beside_the_mirror_and_never_into_it(repo: Repo, tmp_path: Path) -> None:
+    base = repo.git("rev-parse", "HEAD")
+    repo.git("checkout", "--quiet", "--detach")
+    first, sha = (repo.commit(name, {"b.txt": name}) for name in ("Propose", "Propose more"))
+    repo.git("update-ref", "refs/pull/7/head", sha)
+    repo.git("checkout", "--quiet", "main")
+    port = free_port()
+    address = f"git://127.0.0.1:{port}/repository"
+    reader = source(address, tmp_path, mirror="mirrors")
+    with serving(repo.path.parent, port, tmp_path / "daemon.log"):
+        assert reader.default().sha == base
+        with pytest.raises(Refused, match="no such revision"):
+            reader.resolve(sha)
+        asked = reader.with_ref("refs/pull/7/head", first, tmp_path / "ref")
+        asked.history(asked.resolve(first), tmp_path / "history")
+        with pytest.raises(Refused, match="no such ref"):
+            reader.with_ref("refs/pull/8/head", sha, tmp_path / "other")
+        with pytest.raises(Refused, match="does not lead to the commit"):
+            reader.with_ref("refs/heads/main", sha, tmp_path / "third")
+        with pytest.raises(Refused, match="no such revision"):
+            reader.resolve(sha)
+    assert (tmp_path / "history" / "b.txt").read_text() == "Propose"
+    # What was fetched needs the server no more.
+    asked.check_out(asked.resolve(sha), tmp_path / "tree")
+    assert (tmp_path / "tree" / "b.txt").read_text() == "Propose more"

@@ -9,21 +9,26 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 import yaml
 from prefect import flow
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Completed, Crashed, Failed, Paused, Running
 
 from blocks.ledger import PostgresqlLedger
-from tasks.common.delivery import Delivery, Status
+from tasks.common.delivery import Delivery, Status, Told
 from tasks.common.run_steps import DEPLOYMENT
 from tasks.release.request import ReleaseRequest
 from tests.support.deliveries import RULE, SECRET, body, github, pushed
+from tests.support.forge import TOKEN, FakeForge, fake_forge
 from tests.support.ledger import open_ledger
 from tests.support.prefect_server import prefect_server
 from tests.support.processes import free_port, listens, running, wait_until
@@ -61,6 +66,11 @@ class Server:
                 enforce_parameter_schema=True,
             )
 
+    def end(self, run_id: str, state: State) -> None:
+        """The run is in a state, as if a worker had brought it there."""
+        with temporary_settings({PREFECT_API_URL: self.api}), get_client(sync_client=True) as client:
+            client.set_flow_run_state(UUID(run_id), state, force=True)
+
     def asked(self) -> list[str]:
         """Return the commits whose release was asked for, in order."""
         answer = httpx.post(f"{self.api}/flow_runs/filter", json={"limit": 200}, timeout=30)
@@ -88,6 +98,14 @@ class Receive:
             "SLIPWAY_TEST_LEDGER": database_url,
             "SLIPWAY_VAR": str(folder / "var"),
         }
+
+    def report_to(self, fake: FakeForge, kind: str = "github") -> None:
+        """The estate's source tells the fake forge how its runs went."""
+        settings = estate(RULE.model_dump(mode="json"))
+        reports = {"driver": f"{kind}-status", "token": "env:SLIPWAY_TEST_FORGE", "url": fake.url, "timeout": "2s"}
+        settings["webhooks"]["github"]["reports"] = reports
+        self.estate.write_text(yaml.safe_dump(settings))
+        self.env["SLIPWAY_TEST_FORGE"] = TOKEN
 
     def argv(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "deployments.cli", *arguments, "--estate", str(self.estate)]
@@ -210,3 +228,88 @@ def test_deliveries_wait_while_the_prefect_server_is_away_and_are_started_in_ord
         with server.there():
             receive.await_all_started()
             assert [commit for commit in server.asked() if commit in commits] == commits
+
+
+# --- how runs went, told to a fake of the forge's API
+
+
+def run_of(receive: Receive, commit: str) -> str:
+    """Return the run that the delivery of a commit has started."""
+    receive.await_all_started()
+    (run_id,) = [each.why for each in receive.deliveries() if each.event.commit == commit]
+    return run_id
+
+
+def told_last(receive: Receive) -> Told | None:
+    """Return what the forge was told last about the only run that is open."""
+    open_ = receive.ledger.deliveries.unreported(["github"], datetime(2020, 1, 1, tzinfo=UTC), 1)
+    return open_[0].last.state if open_ and open_[0].last else None
+
+
+def test_fake_forge_is_told_the_beginning_and_the_end_of_a_run_in_order_with_its_link(
+    receive: Receive, server: Server
+) -> None:
+    good, bad = (f"{number:040x}" for number in (201, 202))
+    with fake_forge() as fake:
+        receive.report_to(fake)
+        with server.there(), receive.there():
+            server.deploy()
+            for commit in (good, bad):
+                assert receive.send(pushed(commit)).status_code == 202
+            wait_until(lambda: len(fake.taken) == 2, what="both beginnings")
+            server.end(run_of(receive, good), Running())
+            server.end(run_of(receive, good), Paused())
+            wait_until(lambda: len(fake.states(good)) == 2, what="that it waits")
+            server.end(run_of(receive, good), Completed(message="planted-message"))
+            server.end(run_of(receive, bad), Failed(message="planted-message"))
+            wait_until(lambda: len(fake.taken) == 5, what="both ends")
+            assert fake.states(good) == ["pending", "pending", "success"]
+            assert fake.states(bad) == ["pending", "failure"]
+            told = {each["description"] for each in fake.taken}
+            assert told == {
+                "the release is at work",
+                "the release waits for approval",
+                "the release succeeded",
+                "the release failed",
+            }
+            assert {each["name"] for each in fake.taken} == {"slipway/release"}
+            links = {each["target_url"].rpartition("/runs/flow-run/")[2] for each in fake.taken}
+            assert links == {run_of(receive, good), run_of(receive, bad)}
+            assert 'slipway_delivery_reports_total{result="told"} 5.0' in httpx.get(f"{receive.inside}/metrics").text
+        asked_once = len(fake.asked)
+    assert asked_once == 5, "nothing is told twice"
+    assert TOKEN not in receive.log.read_text()
+
+
+def test_killed_receiver_tells_the_fake_forge_the_rest_when_it_is_back(receive: Receive, server: Server) -> None:
+    commit = f"{203:040x}"
+    with fake_forge() as fake, server.there():
+        server.deploy()
+        receive.report_to(fake, "gitlab")
+        with receive.there() as process:
+            receive.send(pushed(commit))
+            wait_until(lambda: told_last(receive) is Told.PENDING, what="the beginning on record")
+            os.killpg(process.pid, signal.SIGKILL)
+        server.end(run_of(receive, commit), Crashed())
+        with receive.there():
+            # The dead one's lease has to expire before.
+            wait_until(lambda: fake.states() == ["pending", "failed"], within_s=60, what="the end")
+    with receive.ledger._database.session("") as connection:  # the ledger has no other way to look at these rows
+        rows = connection.execute(
+            "select number, state, refused from slipway.delivery_report order by number"
+        ).fetchall()
+        everything = str(
+            connection.execute("select d::text, r::text from slipway.delivery d, slipway.delivery_report r").fetchall()
+        )
+    assert rows == [(1, "pending", ""), (2, "error", "")]
+    assert TOKEN not in everything + receive.log.read_text()
+
+
+def test_receiver_whose_forge_s_token_is_missing_does_not_start(receive: Receive) -> None:
+    with fake_forge() as fake:
+        receive.report_to(fake)
+        del receive.env["SLIPWAY_TEST_FORGE"]
+        argv = receive.argv("receive", "--port", str(receive.port), "--inside-port", receive.inside.rpartition(":")[2])
+        done = subprocess.run(argv, env={**os.environ, **receive.env}, cwd=ROOT, text=True, capture_output=True)
+    assert done.returncode != 0
+    assert "env:SLIPWAY_TEST_FORGE" in done.stdout + done.stderr

@@ -4,6 +4,9 @@ import re
 from dataclasses import replace
 from typing import Any
 
+from blocks import DRIVERS
+from blocks.estate import settings_model
+from deployments.receiver.reporter import _LEASE_S, PAUSE_S, SINCE
 from deployments.receiver.seen import Seen
 from tasks.common.delivery import Event, Status
 from tasks.common.webhooks import FIELDS, Forge, Happening
@@ -50,5 +53,14 @@ def test_page_names_every_figure() -> None:
 
 def test_both_secrets_of_the_documented_change_are_references() -> None:
     (source,) = (load(files_of(PAGE)["two-secrets.yaml"]),)
-    assert len(blocks_of(PAGE, "yaml")) == 2
+    assert len(blocks_of(PAGE, "yaml")) == 3
     assert source
+
+
+def test_documented_reports_and_their_times_are_those_of_the_code() -> None:
+    reports = load(files_of(PAGE)["reports.yaml"]).webhooks["github"].reports  # type: ignore[attr-defined]
+    assert settings_model("forge", reports.driver) is not None
+    text = section(PAGE, "Tell the forge")
+    assert f"after {_LEASE_S:g} seconds" in text
+    assert f"every {PAUSE_S:g} seconds, for up to {SINCE.days} days" in text
+    assert all(name in text for name in DRIVERS["forge"] if name != "memory")

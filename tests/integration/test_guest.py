@@ -1,0 +1,108 @@
+"""Commands of a guest: without rights, without the worker's environment, and ended wherever they hide."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from blocks.guest import Guest, members_of
+from blocks.rooms import GROUPS, taken_room, user_of
+from blocks.shell import TimedOut, run
+from tasks.common.checks import Checks
+from tasks.common.errors import Refused
+from tests.support.needs import missing, need
+from tests.support.processes import pytest_folders, wait_until
+
+GROUP = GROUPS[-1]
+
+
+@pytest.fixture
+def guest(tmp_path: Path) -> Guest:
+    need("setpriv")
+    if os.geteuid() != 0:
+        missing("only root can run commands as another user")
+    for each in pytest_folders(tmp_path):
+        each.chmod(0o711)
+    return Guest(tmp_path, tmp_path, time.monotonic() + 60, 65534, GROUP)
+
+
+def said(guest: Guest, script: str, **env: str) -> list[str]:
+    lines: list[str] = []
+    run(["sh", "-c", script], cwd=Path("/"), timeout_s=30, redact=str, env=env, on_line=lines.append, guest=guest)
+    return lines
+
+
+def test_command_has_another_user_one_group_no_rights_and_no_environment(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLANTED", "secret")
+    lines = said(guest, "id -u; id -G; grep -E 'NoNewPrivs|CapEff' /proc/self/status; env", MINE="one two=three")
+    assert lines[:2] == ["65534", str(GROUP)]
+    assert {"CapEff:\t0000000000000000", "NoNewPrivs:\t1", "MINE=one two=three", f"HOME={guest.home}"} <= set(lines)
+    names = {line.partition("=")[0] for line in lines[4:]}
+    assert names <= {"PATH", "HOME", "LANG", "TMPDIR", "MINE", "PWD", "SHLVL", "_", "OLDPWD"}
+
+
+def test_what_is_preloaded_is_not_loaded_with_the_worker_s_rights(guest: Guest) -> None:
+    lines = said(guest, "true", LD_PRELOAD="/nowhere/evil.so")
+    # Once: by the command itself, and neither by setpriv nor by env, which have rights still.
+    assert len([line for line in lines if "cannot be preloaded" in line]) == 1
+
+
+def test_process_that_has_left_its_group_and_session_ends_with_the_command(guest: Guest) -> None:
+    said(guest, "setsid sh -c 'trap \"\" TERM HUP; sleep 600 & sleep 600' > /dev/null 2>&1 & sleep 0.5")
+    assert members_of(GROUP) == []
+
+
+def test_process_stays_where_others_may_run_beside_it_until_all_are_ended(guest: Guest) -> None:
+    beside = Guest(guest.home, guest.scratch, guest.ends_at_s, guest.uid, guest.gid, alone=False)
+    said(beside, "setsid sleep 600 > /dev/null 2>&1 & sleep 0.2")
+    assert members_of(GROUP)
+    guest.end_all()
+    assert members_of(GROUP) == []
+
+
+def test_command_ends_when_the_guest_s_time_is_over(guest: Guest) -> None:
+    short = Guest(guest.home, guest.scratch, time.monotonic() + 0.5, guest.uid, guest.gid)
+    with pytest.raises(TimedOut):
+        said(short, "sleep 600")
+    with pytest.raises(TimedOut):
+        said(short, "sleep 600")
+
+
+def test_flood_of_lines_is_cut(guest: Guest) -> None:
+    lines = said(guest, "yes | head -n 100000")
+    assert len(lines) == 2001
+    assert lines[-1] == "[more than 2000 lines: the rest is not shown]"
+
+
+def test_two_rooms_are_apart_and_a_third_waits_for_nobody(guest: Guest, tmp_path: Path) -> None:
+    checks = Checks(user="nobody")
+    with taken_room(checks, tmp_path / "checks") as one, taken_room(checks, tmp_path / "checks") as two:
+        assert one.guest.gid != two.guest.gid
+        (one.guest.home / "mine").write_text("of one")
+        assert "Permission denied" in " ".join(said(two.guest, f"cat {one.guest.home}/mine"))
+        said(one.guest, f"mkdir -p {one.guest.home}/closed/deep; chmod 000 {one.guest.home}/closed")
+    wait_until(lambda: not one.folder.exists(), what="the end of the room")
+    assert {path.suffix for path in (tmp_path / "checks").iterdir()} == {".lock"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "worker", "problem"),
+    [
+        ({}, 0, "names no user"),
+        ({"user": "nobody"}, 1000, "the worker is not root"),
+        ({"user": "no-such-user-here"}, 0, "there is no user"),
+        ({"user": "root"}, 0, "is root"),
+        ({"isolation": "same-user"}, 0, "the worker is root"),
+    ],
+)
+def test_commands_that_cannot_be_kept_apart_are_refused(settings: dict[str, str], worker: int, problem: str) -> None:
+    with pytest.raises(Refused, match=problem) as raised:
+        user_of(Checks.model_validate(settings), worker)
+    assert raised.value.next_action
+
+
+def test_worker_s_own_user_is_used_only_where_the_estate_says_so() -> None:
+    assert user_of(Checks(isolation="same-user"), 1000) is None
