@@ -315,11 +315,11 @@ class Lab:
 
     def _deploy(self) -> None:
         done = shell.run(
-            [str(Path(sys.executable).parent / "prefect"), "--no-prompt", "deploy", "--all"],
+            [sys.executable, "-m", "deployments.cli", "apply"],
             cwd=ROOT,
-            timeout_s=120,
+            timeout_s=_START_WITHIN_S,
             redact=str,
-            env={**self.environment(), "PYTHONPATH": str(ROOT)},
+            env=self.environment(),
         )
         if done.exit_code:
             raise Refused(
