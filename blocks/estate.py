@@ -100,7 +100,7 @@ class OpenEstate:
 
     def _channel(self, spec: NotificationChannel) -> Channel:
         notifier: Notifier = open_driver("notifier", spec, self.context)
-        return Channel(spec.name, notifier, frozenset(spec.events), frozenset(spec.only))
+        return Channel(spec.name, notifier, frozenset(spec.events), frozenset(spec.only), spec.severity_at_least)
 
     @property
     def workspace(self) -> Path:
