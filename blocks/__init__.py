@@ -59,6 +59,8 @@ DRIVERS: dict[str, dict[str, str]] = {
     },
     "notifier": {
         "webhook": "blocks.notifications.webhook:WebhookNotifier",
+        "pagerduty": "blocks.notifications.pagerduty:PagerDutyNotifier",
+        "signed-webhook": "blocks.notifications.signed_webhook:SignedWebhookNotifier",
         "smtp": "blocks.notifications.smtp:SmtpNotifier",
         "memory": "blocks.memory.notifier:MemoryNotifier",
     },

@@ -103,7 +103,7 @@ class OpenEstate:
 
     def _channel(self, spec: NotificationChannel) -> Channel:
         notifier: Notifier = open_driver("notifier", spec, self.context)
-        return Channel(spec.name, notifier, frozenset(spec.events), frozenset(spec.only))
+        return Channel(spec.name, notifier, frozenset(spec.events), frozenset(spec.only), spec.severity_at_least)
 
     def forges(self) -> dict[str, Forge]:
         """Return the forges that are told how runs went, by the name of their source.

@@ -8,6 +8,7 @@ from blocks.estate import OpenEstate, open_estate
 from flows.rollout import look_at_suspended, take_back
 from tasks.common.errors import Unsafe
 from tasks.common.lease_steps import holder
+from tasks.release.announce_steps import announce_reconciled
 from tasks.release.lease_steps import adopted
 from tasks.release.model import ReleaseRecord
 from tasks.release.open_steps import reopen
@@ -22,7 +23,6 @@ from tasks.release.reconcile_steps import (
     scopes,
     show_account,
     survey,
-    tell_reconciled,
     unfinished_records,
 )
 from tasks.release.request import ReconcileRequest
@@ -74,10 +74,10 @@ def settle(estate: OpenEstate, record: ReleaseRecord) -> list[str]:
             return [roll_back(estate, record, f"{name}: bad while it waited for an answer: {broken}")] if broken else []
         case Action.CLOSE:
             close_unstarted(estate, record, f"{name}: {decision.why}")
-            return [tell_reconciled(estate, record, f"{name}: {decision.why}", "its record was closed")]
+            return [announce_reconciled(estate, record, f"{name}: {decision.why}", "its record was closed")]
         case Action.RESUME:
             done = f"run {resume(estate, record)[:8]} finishes it"
-            return [tell_reconciled(estate, record, f"{name}: {decision.why}", done)]
+            return [announce_reconciled(estate, record, f"{name}: {decision.why}", done)]
         case Action.ROLL_BACK:
             return [roll_back(estate, record, f"{name}: {decision.why}")]
         case Action.REPORT:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from blocks.context import Context
-from blocks.notifications.webhook import is_here
+from blocks.notifications.post import is_safe
 from tasks.common.errors import Refused, Retryable
 
 _BUSY = (408, 425, 429)
@@ -42,8 +42,7 @@ class Api:
     """
 
     def __init__(self, url: str, timeout_s: float, on: str, context: Context) -> None:
-        address = urlsplit(url)
-        if address.scheme != "https" and not is_here(address.hostname or ""):
+        if not is_safe(urlsplit(url)):
             raise Refused(
                 "the forge's address is not encrypted: the token could be read on the way",
                 on=url,

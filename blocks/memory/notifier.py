@@ -15,6 +15,8 @@ class MemoryNotifier:
         problems: errors that the next calls raise, one each.
     """
 
+    keeps_trouble_open = False
+
     class Settings(StrictModel):
         """It has none."""
 

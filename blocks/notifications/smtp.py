@@ -35,6 +35,8 @@ class SmtpNotifier:
     A password is only given over TLS, and a server's certificate is always checked.
     """
 
+    keeps_trouble_open = False
+
     class Settings(StrictModel):
         """Which mail server, from whom, and to whom."""
 

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from tasks.common.checks import Checks
 from tasks.common.gates import Gate, name_problems, named
 from tasks.common.model import DriverSpec, Problem, Replicas, StrictModel, near, refuse
-from tasks.common.occasion import Occasion
+from tasks.common.occasion import Occasion, Severity
 from tasks.common.preflight import Preflight
 from tasks.common.schedules import Schedule, Window, schedule_problems
 from tasks.common.secrets import SecretRef
@@ -102,6 +102,7 @@ class NotificationChannel(DriverSpec):
 
     name: Name = Field(description="what it is called in logs and summaries")
     events: list[Occasion] = Field(default=list(Occasion), min_length=1, description="what it is told about")
+    severity_at_least: Severity = Field(default=Severity.INFO, description="what is less severe, it is not told about")
     only: list[Name] = Field(default_factory=list, description="environments that it is told about; every one if empty")
 
 

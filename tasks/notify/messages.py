@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
+from tasks.common.model import Target
 from tasks.common.occasion import Occasion
 from tasks.common.units import show_duration
-from tasks.notify.model import Message
+from tasks.notify.model import About, Message, Topic
 
 _ENDED = {
     Occasion.SUCCEEDED: "succeeded",
@@ -78,11 +79,12 @@ class Run(Protocol):
         ...
 
 
-def ended(run: Run, at: datetime, link: str = "") -> Message:
+def ended(run: Run, estate: str, at: datetime, link: str = "") -> Message:
     """Return the message about a release or rollback that has ended: how, why, the next action.
 
     Args:
         run: its record, with one of the four outcomes of a run that has ended.
+        estate: the estate's name.
         at: when it ended.
         link: where to read on.
 
@@ -103,7 +105,7 @@ def ended(run: Run, at: datetime, link: str = "") -> Message:
         title=f"{run.service} {run.commit[:7]} to {run.environment}: {run.kind} {how}",
         text="\n".join(line for line in lines if line),
         occasion=occasion,
-        environment=run.environment,
+        about=_about(run, estate),
         at=at,
         facts={
             "commit": run.commit,
@@ -116,12 +118,13 @@ def ended(run: Run, at: datetime, link: str = "") -> Message:
 
 
 def approval_wanted(
-    run: Run, at: datetime, expires_at: datetime, *, before: str, risk: str = "", link: str = ""
+    run: Run, estate: str, at: datetime, expires_at: datetime, *, before: str, risk: str = "", link: str = ""
 ) -> Message:
     """Return the message that asks for an approval: who wants what, until when, how to answer.
 
     Args:
         run: its record.
+        estate: the estate's name.
         at: when it was asked.
         expires_at: no answer counts after that.
         before: what waits for the answer: the start, or a share of the traffic.
@@ -139,48 +142,46 @@ def approval_wanted(
         title=f"{run.service} {run.commit[:7]} to {run.environment}: approval wanted before {before}",
         text="\n".join(line for line in lines if line),
         occasion=Occasion.APPROVAL_WANTED,
-        environment=run.environment,
+        about=_about(run, estate),
         at=at,
         facts={"commit": run.commit, "expires": _time(expires_at), "run": run.id},
         link=link,
     )
 
 
-def reconciled(
-    service: str, environment: str, at: datetime, *, found: str, done: str, next_action: str, link: str = ""
-) -> Message:
+def reconciled(where: Target, at: datetime, *, found: str, done: str, next_action: str, link: str = "") -> Message:
     """Return the message about a release without a living run: what was found, what was done, what is next."""
     return Message(
-        title=f"{service} in {environment}: reconciled: {done}",
+        title=f"{where.service} in {where.environment}: reconciled: {done}",
         text=f"Found: {found}\nDone: {done}\nNext: {next_action}",
         occasion=Occasion.RECONCILED,
-        environment=environment,
+        about=_at(Topic.RELEASE, where),
         at=at,
         link=link,
     )
 
 
-def drift(service: str, environment: str, at: datetime, differences: Sequence[str], link: str = "") -> Message:
+def drift(where: Target, at: datetime, differences: Sequence[str], link: str = "") -> Message:
     """Return the message about production that is not as Slipway left it. Nothing was changed."""
     listed = "\n".join(f"- {each}" for each in differences)
     return Message(
-        title=f"{service} in {environment}: changed by somebody else ({len(differences)} differences)",
+        title=f"{where.service} in {where.environment}: changed by somebody else ({len(differences)} differences)",
         text=f"{listed}\nNothing was changed.\nNext: find out who did this and why; 'slipway status' shows what serves",
         occasion=Occasion.DRIFT,
-        environment=environment,
+        about=_at(Topic.DRIFT, where),
         at=at,
         link=link,
     )
 
 
-def unsettled(at: datetime, where: str, environment: str, problems: Sequence[str], link: str = "") -> Message:
+def unsettled(estate: str, at: datetime, problems: Sequence[str], link: str = "") -> Message:
     """Return the message about what a reconciliation could not bring to an end: a person must look."""
     listed = "\n".join(f"- {each}" for each in problems)
     return Message(
-        title=f"{where}: NEEDS A PERSON NOW; {len(problems)} things could not be reconciled",
+        title=f"{estate}: NEEDS A PERSON NOW; {len(problems)} things could not be reconciled",
         text=f"{listed}\nNext: 'slipway status' shows what serves, docs/how-to/roll-back.md what to do",
         occasion=Occasion.UNSAFE,
-        environment=environment,
+        about=About(Topic.RECONCILIATION, estate),
         at=at,
         link=link,
     )
@@ -199,6 +200,14 @@ def error_rows(block: str) -> tuple[str, dict[str, str]]:
         elif name and line.startswith("   "):
             rows[name] += f"\n{line.strip()}"
     return first, rows
+
+
+def _about(run: Run, estate: str) -> About:
+    return About(Topic.RELEASE, estate, run.service, run.environment)
+
+
+def _at(topic: Topic, where: Target) -> About:
+    return About(topic, where.estate, where.service, where.environment)
 
 
 def _time(at: datetime) -> str:

@@ -1,9 +1,43 @@
-"""The nouns of notification: messages, and what became of them."""
+"""The nouns of notification: messages, what they are about, and what became of them."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 
-from tasks.common.occasion import Occasion
+from tasks.common.occasion import Occasion, Severity, severity_of
+
+
+class Topic(StrEnum):
+    """What can be in trouble at a place, and be well again."""
+
+    RELEASE = "release"
+    """What serves there. A rollback is about the same: one that succeeds ends the trouble that a release has made."""
+    DRIFT = "drift"
+    """Whether it is as it was left."""
+    RECONCILIATION = "reconciliation"
+    """Whether runs that have died could be brought to an end."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What a message is about: messages about the same thing are equal here, and tell of one trouble.
+
+    Args:
+        topic: what can be in trouble.
+        estate: the estate's name.
+        service: which service; '' for all of them.
+        environment: where; '' for the whole estate.
+    """
+
+    topic: Topic
+    estate: str
+    service: str = ""
+    environment: str = ""
+
+    def __str__(self) -> str:
+        """Return 'campus in production of lab', or 'lab' where it is about the whole estate."""
+        place = " in ".join(part for part in (self.service, self.environment) if part)
+        return f"{place} of {self.estate}" if place else self.estate
 
 
 @dataclass(frozen=True)
@@ -14,7 +48,7 @@ class Message:
         title: one line: what, where, how it ended.
         text: why, and what to do next; lines of plain text.
         occasion: decides who is told, and how it looks.
-        environment: what it is about; decides who is told.
+        about: what it is about; its environment decides who is told.
         at: when it was so, aware.
         facts: further figures, by name.
         link: an address to read on at; empty where there is none.
@@ -23,10 +57,20 @@ class Message:
     title: str
     text: str
     occasion: Occasion
-    environment: str
+    about: About
     at: datetime
     facts: dict[str, object] = field(default_factory=dict, hash=False)
     link: str = ""
+
+    @property
+    def severity(self) -> Severity:
+        """Return how much it matters."""
+        return severity_of(self.occasion)
+
+    @property
+    def ends_trouble(self) -> bool:
+        """Return whether what it is about is well again, whatever was told of it before."""
+        return self.occasion is Occasion.SUCCEEDED
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,8 @@ from pydantic import Field, ValidationError
 
 from blocks.job import Job
 from tasks.common.errors import Refused, Retryable
-from tasks.common.run_steps import page_of
 from tasks.common.service import Approval
-from tasks.notify.messages import approval_wanted
-from tasks.notify.steps import tell
+from tasks.release.announce_steps import announce_question
 from tasks.release.approval import Answer, approved, asked, question, wanted_before, where
 from tasks.release.model import Commit, Kind
 from tasks.release.report import results
@@ -98,9 +96,7 @@ def require_approval(
             f"{expires_at:%Y-%m-%d %H:%M:%S} UTC",
             job.record.id[:8],
         )
-        link = page_of(job.record.id)
-        message = approval_wanted(job.record, datetime.now(UTC), expires_at, before=before, link=link)
-        tell(job.estate.notifiers, message, job.journal)
+        announce_question(job.estate, job.record, job.journal, before, expires_at)
     else:
         expires_at = asked_for.expires_at
     job.waits_s = (expires_at - datetime.now(UTC)).total_seconds()

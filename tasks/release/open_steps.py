@@ -21,11 +21,9 @@ from blocks.journal import save_unsent
 from tasks.common.errors import Refused, Retryable, SlipwayError
 from tasks.common.lease import scope_of
 from tasks.common.load import load_service
-from tasks.common.run_steps import page_of
 from tasks.common.service import ServiceFile
 from tasks.common.steps import only_shown
-from tasks.notify.messages import ended
-from tasks.notify.steps import tell
+from tasks.release.announce_steps import announce_end
 from tasks.release.model import Artifact, Commit, Evidence, Kind, Outcome, ReleaseRecord
 from tasks.release.outcome import built, outcome_of
 from tasks.release.report import summary
@@ -252,14 +250,14 @@ def end_as(job: Job, outcome: Outcome, error: str | None) -> SlipwayError | None
             log.warning("another run has put the end on record already: %s", found.outcome)
             return None
         job.estate.ledger.end(job.record.id, outcome, datetime.now(UTC), message, digest)
-        _tell_the_end(job, job.estate.ledger.record(job.record.id))
+        announce_end(job.estate, job.estate.ledger.record(job.record.id), job.journal)
         record, evidence = job.estate.ledger.record(job.record.id), job.estate.ledger.evidence(job.record.id)
     except SlipwayError as refusal:
         problem = refusal
         job.journal.keep("end", outcome, error=message, digest=digest)
         log.error("the ledger did not take everything; %s: %s", _kept(job), problem)
         record, evidence = replace(job.record, outcome=outcome, error=message, digest=digest), job.journal.unsent
-        _tell_the_end(job, record)
+        announce_end(job.estate, record, job.journal)
     with only_shown():
         create_markdown_artifact(
             key=f"{record.kind}-{record.service}-{record.environment}",
@@ -277,10 +275,3 @@ def _kept(job: Job) -> str:
     except OSError as problem:
         lines = "; ".join(f"{item.kind} {item.name}: {item.facts}" for item in job.journal.unsent)
         return f"the rest cannot be kept in a file ({problem.strerror}), and stands here only: {lines}"
-
-
-def _tell_the_end(job: Job, record: ReleaseRecord) -> None:
-    """People know how it ended; a run that another one carries on has no end to tell of."""
-    if record.outcome is not Outcome.INTERRUPTED:
-        link = page_of(record.id)
-        tell(job.estate.notifiers, ended(record, record.ended_at or datetime.now(UTC), link), job.journal)

@@ -15,7 +15,6 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactCollectionFilter, ArtifactCollectionFilterKey
 from prefect.client.schemas.objects import StateType
 from prefect.logging import get_run_logger
-from prefect.runtime import flow_run
 
 from blocks.estate import OpenEstate
 from blocks.job import Job
@@ -25,9 +24,8 @@ from tasks.common.lease import Leases, scope_of
 from tasks.common.model import Drift
 from tasks.common.run_steps import cancel_run, start_run, state_of
 from tasks.common.steps import TRANSIENT, only_shown
-from tasks.notify.messages import drift, reconciled, unsettled
-from tasks.notify.steps import tell
 from tasks.release.account import NOTHING, account_text
+from tasks.release.announce_steps import announce_findings, announce_to_automations
 from tasks.release.approval import unanswered
 from tasks.release.model import Evidence, Kind, Outcome, ReleaseRecord
 from tasks.release.request import ReleaseRequest, RollbackRequest
@@ -99,6 +97,10 @@ def unfinished_records(estate: OpenEstate) -> list[ReleaseRecord]:
 def deliver(estate: OpenEstate) -> list[str]:
     """What runs of this worker could not send to the ledger is there now; returns one line for each run."""
     delivered = deliver_unsent(estate.ledger, estate.workspace)
+    for record in (estate.ledger.record(run_id) for run_id in delivered):
+        # Who could not reach the ledger may not have reached the Prefect server; what it has taken then counts once.
+        if record.outcome is not Outcome.RUNNING:
+            announce_to_automations(estate, record)
     return [f"run {run_id[:8]}: what the ledger had not taken was delivered" for run_id in delivered]
 
 
@@ -198,19 +200,10 @@ def resume(estate: OpenEstate, record: ReleaseRecord) -> str:
     return run_id
 
 
-def tell_reconciled(estate: OpenEstate, record: ReleaseRecord, why: str, done: str) -> str:
-    """People know what was done about a dead run; returns it as one line."""
-    next_action = "nothing; read the record of the new run, or release again if it is still wanted"
-    message = reconciled(
-        record.service, record.environment, datetime.now(UTC), found=why, done=done, next_action=next_action
-    )
-    tell(estate.notifiers, message, None)
-    return f"{why}; {done}"
-
-
 def close_unstarted(estate: OpenEstate, record: ReleaseRecord, why: str) -> None:
-    """The record of a run that never had its turn is ended. *Idempotent:* yes."""
+    """The record of a run that never had its turn is ended, and automations know it. *Idempotent:* yes."""
     estate.ledger.end(record.id, Outcome.FAILED, datetime.now(UTC), f"{why}; nothing was changed", None)
+    announce_to_automations(estate, estate.ledger.record(record.id))
 
 
 def put_to_rest(unfinished: Job) -> None:
@@ -235,16 +228,6 @@ def show_account(estate: OpenEstate, account: Account) -> None:
         last = str(latest[0].data) if latest else NOTHING
     if text == last:
         return
-    _tell(estate, account)
+    announce_findings(estate, account.drift, account.problems)
     with only_shown():
         create_markdown_artifact(key=key, markdown=text, description="what was unfinished, or not as it was left")
-
-
-def _tell(estate: OpenEstate, account: Account) -> None:
-    now, link = datetime.now(UTC), flow_run.get_flow_run_ui_url() or ""
-    for target in dict.fromkeys(item.where for item in account.drift):
-        lines = [f"{d.found}; expected: {d.expected}. {d.next_action}" for d in account.drift if d.where == target]
-        tell(estate.notifiers, drift(target.service, target.environment, now, lines, link), None)
-    if account.problems:
-        lines = [f"{problem.on}: {problem.what}" for problem in account.problems]
-        tell(estate.notifiers, unsettled(now, estate.file.estate, "", lines, link), None)

@@ -4,20 +4,18 @@
 specification 1.0, "Signature scheme".
 """
 
-import base64
-import binascii
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from tasks.common.signing import signature, signing_key
 from tasks.common.webhooks import Forge
 from tasks.webhook.model import Forged
 
 REPLAY_WINDOW_S = 300.0
 """How far a signed time may be from now. *Source:* Standard Webhooks names five minutes."""
 _SIGNED_AT_ONCE_AT_MOST = 10
-_WHSEC = "whsec_"
 
 
 def verify(forge: Forge, headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now: datetime) -> None:
@@ -60,8 +58,8 @@ def _standard(headers: Mapping[str, str], body: bytes, secrets: Sequence[bytes],
         raise _forged("webhook-timestamp is no time", "send the seconds since 1970")
     if abs(now.timestamp() - int(sent_at)) > REPLAY_WINDOW_S:
         raise _forged("webhook-timestamp is too far from now", "check both clocks; a delivery that was kept is refused")
-    signed = b".".join([_header(headers, "webhook-id").encode(), sent_at.encode(), body])
-    wanted = [base64.b64encode(hmac.digest(_key(secret), signed, "sha256")) for secret in secrets]
+    sent_id = _header(headers, "webhook-id")
+    wanted = [signature(_key(secret), sent_id, sent_at, body).encode() for secret in secrets]
     given = [
         text.removeprefix("v1,").encode()
         for text in _header(headers, "webhook-signature").split(" ")[:_SIGNED_AT_ONCE_AT_MOST]
@@ -73,15 +71,10 @@ def _standard(headers: Mapping[str, str], body: bytes, secrets: Sequence[bytes],
 
 
 def _key(secret: bytes) -> bytes:
-    """Return the key that a signing token stands for: after 'whsec_' it is base64."""
-    text = secret.removeprefix(_WHSEC.encode())
-    if text == secret:
-        return secret
     try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error:
-        wrong = "the secret of this source begins with whsec_, but is no base64"
-        raise _forged(wrong, "set it as the forge shows it") from None
+        return signing_key(secret)
+    except ValueError as wrong:
+        raise _forged(str(wrong), "set it as the forge shows it") from None
 
 
 def _require_one(given: bytes, wanted: Sequence[bytes], header: str) -> None:

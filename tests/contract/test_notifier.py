@@ -16,6 +16,8 @@ from tasks.notify.format import plain_text
 from tasks.notify.ports import Notifier
 from tests.support.notifying import message, running_chat, running_mailbox
 from tests.support.processes import free_port
+from tests.support.receivers import fake_pagerduty, running_receiver
+from tests.support.telling import pagerduty, signed_webhook
 
 VALUE = "correct-horse-battery"
 
@@ -44,6 +46,28 @@ def _webhook_bench(context: Context, closed: Context) -> Iterator[Bench]:
             lambda: chat.statuses.append(503),
             lambda: chat.statuses.append(404),
             open_webhook(closed, f"http://127.0.0.1:{free_port()}"),
+        )
+
+
+def _pagerduty_bench(context: Context, closed: Context) -> Iterator[Bench]:
+    with fake_pagerduty() as fake:
+        yield Bench(
+            pagerduty(context, f"{fake.url}/v2/enqueue"),
+            lambda: [f"{each['payload']}\n{each.get('links')}" for each in fake.taken],
+            lambda: fake.statuses.append(429),
+            lambda: fake.statuses.append(400),
+            pagerduty(closed, f"http://127.0.0.1:{free_port()}/v2/enqueue"),
+        )
+
+
+def _signed_bench(context: Context, closed: Context) -> Iterator[Bench]:
+    with running_receiver() as receiver:
+        yield Bench(
+            signed_webhook(context, f"{receiver.url}/slipway"),
+            lambda: [f"{each['data']}" for each in receiver.taken],
+            lambda: receiver.statuses.append(503),
+            lambda: receiver.statuses.append(410),
+            signed_webhook(closed, f"http://127.0.0.1:{free_port()}/slipway"),
         )
 
 
@@ -84,10 +108,12 @@ def _memory_bench(context: Context, closed: Context) -> Iterator[Bench]:
 @pytest.fixture(
     params=[
         pytest.param(_webhook_bench, marks=pytest.mark.server),
+        pytest.param(_pagerduty_bench, marks=pytest.mark.server),
+        pytest.param(_signed_bench, marks=pytest.mark.server),
         pytest.param(_smtp_bench, marks=pytest.mark.server),
         _memory_bench,
     ],
-    ids=["webhook", "smtp", "memory"],
+    ids=["webhook", "fake-pagerduty", "signed-webhook", "smtp", "memory"],
 )
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     (tmp_path / "closed").mkdir()

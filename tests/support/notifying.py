@@ -21,20 +21,20 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tasks.common.occasion import Occasion
-from tasks.notify.model import Message
+from tasks.notify.model import About, Message, Topic
 from tests.support.http_server import Request, answering, plain
 from tests.support.processes import free_port
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def message(**changes: Any) -> Message:
+def message(environment: str = "production", **changes: Any) -> Message:
     """Return a message about a release that was rolled back, changed as wanted."""
     usual: dict[str, Any] = {
         "title": "campus 3f2c1a9 to production: rolled back",
         "text": "Why: errors 9 % > 1 %\nNext: mend the commit",
         "occasion": Occasion.ROLLED_BACK,
-        "environment": "production",
+        "about": About(Topic.RELEASE, "lab", "campus", environment),
         "at": NOON,
         "facts": {"asked for by": "ada"},
         "link": "https://prefect.example/runs/1",

@@ -34,6 +34,8 @@ def flows_of(api: str) -> Iterator[None]:
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     with temporary_settings({PREFECT_API_URL: api, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        # Prefect has one queue of events for all servers: one that still looks for another test's is left behind.
+        EventsWorker.drain_all(timeout=0)
         try:
             yield
         finally:

@@ -1,6 +1,9 @@
 """Channels of the estate file: the documented ones are opened, mistakes are told with their lines."""
 
+import json
 import re
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +11,25 @@ import pytest
 
 from blocks import DRIVERS
 from blocks.estate import OpenEstate, settings_model
+from blocks.notifications.pagerduty import PagerDutyNotifier
+from blocks.notifications.signed_webhook import SignedWebhookNotifier
 from blocks.notifications.smtp import SmtpNotifier
 from blocks.notifications.webhook import WebhookNotifier
+from tasks.common.errors import Refused
 from tasks.common.load import load_estate
-from tasks.common.occasion import Occasion
-from tests.support.notifying import message
+from tasks.common.occasion import Occasion, Severity, severity_of
+from tasks.notify.format import json_payload
+from tasks.notify.messages import ended
+from tasks.notify.model import Topic
+from tasks.notify.ports import Channel
+from tasks.release.model import Outcome
+from tests.support.docs import ROOT, blocks_of, firsts, section
+from tests.support.ledger import record
+from tests.support.notifying import NOON, message
 from tests.unit.common.files import example, line_of, mistakes_in, only
 
-PAGE = (Path(__file__).parents[3] / "docs/how-to/get-notified.md").read_text(encoding="utf-8")
+HOW_TO = ROOT / "docs/how-to/get-notified.md"
+PAGE = HOW_TO.read_text(encoding="utf-8")
 
 
 def load(text: str) -> Any:
@@ -33,29 +47,87 @@ def documented(*changes: tuple[str, str]) -> str:
     return text
 
 
+def channels(folder: Path, *changes: tuple[str, str]) -> tuple[Channel, ...]:
+    """Return the documented channels, open."""
+    estate = load(documented(("driver: postgresql\n  dsn: env:SLIPWAY_LEDGER", "driver: memory"), *changes))
+    return OpenEstate(estate, folder).notifiers
+
+
 def test_documented_channels_are_opened(tmp_path: Path) -> None:
-    estate = load(documented(("driver: postgresql\n  dsn: env:SLIPWAY_LEDGER", "driver: memory")))
-    chat, mail = OpenEstate(estate, tmp_path).notifiers
-    assert (chat.name, mail.name) == ("ops-chat", "on-call")
-    assert isinstance(chat.notifier, WebhookNotifier)
-    assert isinstance(mail.notifier, SmtpNotifier)
+    found = channels(tmp_path)
+    assert {each.name: type(each.notifier) for each in found} == {
+        "ops-chat": WebhookNotifier,
+        "on-call": SmtpNotifier,
+        "pager": PagerDutyNotifier,
+        "portal": SignedWebhookNotifier,
+    }
 
 
 @pytest.mark.parametrize("occasion", Occasion)
-@pytest.mark.parametrize("environment", ["staging", "production"])
+@pytest.mark.parametrize("environment", ["staging", "production", ""])
 def test_documented_channels_want_what_the_page_says(tmp_path: Path, occasion: Occasion, environment: str) -> None:
-    estate = load(documented(("driver: postgresql\n  dsn: env:SLIPWAY_LEDGER", "driver: memory")))
-    chat, mail = OpenEstate(estate, tmp_path).notifiers
     about = message(occasion=occasion, environment=environment)
-    assert chat.wants(about)
-    assert mail.wants(about) is (environment == "production" and occasion is not Occasion.SUCCEEDED)
+    wanted = {each.name: each.wants(about) for each in channels(tmp_path)}
+    ended, severity = occasion is Occasion.SUCCEEDED, severity_of(occasion)
+    assert wanted == {
+        "ops-chat": True,
+        "on-call": environment != "staging" and not ended,
+        "pager": ended or severity is Severity.CRITICAL,
+        "portal": severity is not Severity.INFO,
+    }
 
 
-def test_page_lists_every_event_and_every_driver() -> None:
-    row = next(line for line in PAGE.splitlines() if line.startswith("| `events` |"))
-    assert re.findall(r"`([a-z-]+)`", row)[1:] == [each.value for each in Occasion]
+@pytest.mark.parametrize("least", Severity)
+@pytest.mark.parametrize("occasion", Occasion)
+def test_channel_is_told_what_is_severe_enough_and_among_its_events(
+    tmp_path: Path, least: Severity, occasion: Occasion
+) -> None:
+    _, mail, *_ = channels(tmp_path, ("    only: [production]", f"    severity_at_least: {least}"))
+    order = ["info", "warning", "critical"]
+    enough = order.index(severity_of(occasion)) >= order.index(least)
+    assert mail.wants(message(occasion=occasion)) is (enough and occasion is not Occasion.SUCCEEDED)
+
+
+def test_end_of_a_trouble_reaches_the_pager_of_its_environment_alone(tmp_path: Path) -> None:
+    here, there = (message(environment=name, occasion=Occasion.SUCCEEDED) for name in ("production", "staging"))
+    *_, pager, _ = channels(
+        tmp_path, ("    routing_key:", "    only: [production]\n    events: [unsafe]\n    routing_key:")
+    )
+    assert (pager.wants(here), pager.wants(there)) == (True, False)
+    assert not pager.wants(message(occasion=Occasion.DRIFT))
+
+
+def test_page_lists_every_occasion_with_its_severity() -> None:
+    rows = re.findall(r"^\| `([a-z-]+)` \| ([a-z]+) \| .+ \|$", section(HOW_TO, "Who is told what"), re.MULTILINE)
+    assert rows == [(each.value, severity_of(each).value) for each in Occasion]
+
+
+def test_page_lists_every_severity_every_driver_and_every_topic() -> None:
+    row = next(line for line in PAGE.splitlines() if line.startswith("| `severity_at_least` |"))
+    assert re.findall(r"`([a-z-]+)`", row) == [*(each.value for each in Severity), "info"]
     row = next(line for line in PAGE.splitlines() if line.startswith("| `driver` |"))
     assert set(re.findall(r"`([a-z-]+)`", row)[1:]) == set(DRIVERS["notifier"]) - {"memory"}
+    titles = re.findall(r"^## .+: `([a-z-]+)`$", PAGE, re.MULTILINE)
+    assert set(titles) == set(DRIVERS["notifier"]) - {"memory"}
+    topics = firsts(HOW_TO, "A pager: `pagerduty`")[-len(Topic) :]
+    assert topics == [f"`{each}`" for each in Topic]
+
+
+def test_documented_json_is_what_is_sent() -> None:
+    (shown,) = blocks_of(HOW_TO, "json")
+    why, state = "canary 5 %: error_rate is 9 %", "2b7d0e4 serves all traffic"
+    error = Refused(why, on="campus in production of lab", state=state, next_action="mend the commit")
+    told = replace(
+        record("0f8fad5b-d9cb-469f-a165-70867728950e"),
+        commit="3f2c1a9d5b7e8f60123456789abcdef012345678",
+        subject="Show courses by term",
+        outcome=Outcome.ROLLED_BACK,
+        error=str(error),
+    )
+    link = f"http://127.0.0.1:4200/runs/flow-run/{told.id}"
+    assert json.loads(shown) == json.loads(
+        json.dumps(json_payload(ended(told, "lab", NOON + timedelta(minutes=5), link)))
+    )
 
 
 def test_estate_without_channels_tells_nobody() -> None:
@@ -112,6 +184,36 @@ WRONG = [
         'host: "mail example"',
         "notifications[1].host",
         "found the text 'mail example'; exp",
+    ),
+    (
+        "severity_at_least: critical",
+        "severity_at_least: error",
+        "notifications[2].severity_at_least",
+        "found the text 'error'; expected one of: 'info', 'warning' or 'critical'",
+    ),
+    (
+        "env:SLIPWAY_PAGERDUTY_KEY",
+        TOKEN,
+        "notifications[2].routing_key",
+        "found a value that is not shown, as it may be a secret; expected a reference to a secret",
+    ),
+    (
+        "file:secrets/portal-webhook",
+        f"whsec_{TOKEN}",
+        "notifications[3].secret",
+        "found a value that is not shown, as it may be a secret; expected a reference to a secret",
+    ),
+    (
+        "https://portal.example.org/slipway",
+        "http://portal.example.org/slipway",
+        "notifications[3].url",
+        "found a value that is not shown, as it may be a secret; expected an https:// address without user",
+    ),
+    (
+        "https://portal.example.org/slipway",
+        f"https://slipway:{TOKEN}@portal.example.org/slipway",
+        "notifications[3].url",
+        "found a value that is not shown, as it may be a secret; expected an https:// address without user",
     ),
     (
         "    host: mail.example.org\n",

@@ -1,12 +1,13 @@
 """Messages as text and as payload: nothing in them becomes markup, everything fits."""
 
 import json
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.common.occasion import Occasion
+from tasks.common.occasion import Occasion, Severity, severity_of
 from tasks.common.redaction import Redactor
 from tasks.notify.format import (
     FACTS_AT_MOST,
@@ -14,13 +15,16 @@ from tasks.notify.format import (
     TITLE_AT_MOST,
     cut,
     escape,
+    identity,
+    json_payload,
     message_id,
     plain_text,
     redacted,
     slack_payload,
     subject,
 )
-from tests.support.notifying import message
+from tasks.notify.model import About, Message, Topic
+from tests.support.notifying import NOON, message
 
 
 def attachment(payload: dict[str, object]) -> dict[str, object]:
@@ -57,8 +61,11 @@ def test_payload_has_text_and_one_attachment_with_fields() -> None:
 
 
 @pytest.mark.parametrize("occasion", Occasion)
-def test_every_occasion_has_a_colour(occasion: Occasion) -> None:
-    assert attachment(slack_payload(message(occasion=occasion)))["color"]
+def test_every_occasion_has_a_severity_and_its_colour(occasion: Occasion) -> None:
+    shown = attachment(slack_payload(message(occasion=occasion)))["color"]
+    colours = {Severity.INFO: {"good", "#2f6fde"}, Severity.WARNING: {"warning"}, Severity.CRITICAL: {"danger"}}
+    assert shown in colours[severity_of(occasion)]
+    assert (shown == "#2f6fde") is (occasion is Occasion.APPROVAL_WANTED)
 
 
 @pytest.mark.parametrize("link", ["", "javascript:alert(1)", "file:///etc/passwd"])
@@ -86,6 +93,7 @@ def test_no_text_becomes_markup_or_a_second_line_of_a_title_or_too_long(
     assert isinstance(fields, list)
     assert len(fields) <= FACTS_AT_MOST
     plain_text(hostile).encode()
+    assert len(json.dumps(json_payload(hostile))) < 512_000
 
 
 @pytest.mark.parametrize(("length", "whole"), [(TEXT_AT_MOST, True), (TEXT_AT_MOST + 1, False)])
@@ -99,9 +107,32 @@ def test_secret_at_the_place_of_the_cut_does_not_leave_its_half() -> None:
     secret = "hunter2-hunter2"
     hostile = message(title="t" * (TITLE_AT_MOST - 40) + secret, text="x" * (TEXT_AT_MOST - 40) + secret)
     safe = redacted(hostile, Redactor([secret]).redact)
-    assert "hunter" not in plain_text(safe) + json.dumps(slack_payload(safe))
+    assert "hunter" not in plain_text(safe) + json.dumps([slack_payload(safe), json_payload(safe)])
 
 
 def test_id_of_a_mail_is_that_of_its_message() -> None:
     assert message_id(message(), "example.org") == message_id(message(), "example.org")
     assert message_id(message(), "example.org") != message_id(message(text="other"), "example.org")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        message(text="other"),
+        message(environment="staging"),
+        message(at=NOON + timedelta(seconds=1)),
+        message(occasion=Occasion.FAILED),
+        message(facts={}),
+    ],
+    ids=["text", "place", "time", "occasion", "facts"],
+)
+def test_another_message_is_another_one(other: Message) -> None:
+    assert identity(message()) == identity(message())
+    assert identity(other) != identity(message())
+
+
+def test_message_about_the_whole_estate_has_no_place() -> None:
+    data = json_payload(message(about=About(Topic.RECONCILIATION, "lab"), link="file:///etc/passwd"))["data"]
+    assert isinstance(data, dict)
+    assert data["about"] == {"topic": "reconciliation", "estate": "lab", "service": "", "environment": ""}
+    assert data["link"] == ""
