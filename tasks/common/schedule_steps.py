@@ -7,7 +7,7 @@ from prefect.client.schemas.filters import (
     DeploymentFilter,
     DeploymentFilterId,
     FlowRunFilter,
-    FlowRunFilterExpectedStartTime,
+    FlowRunFilterStartTime,
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
@@ -20,7 +20,6 @@ from blocks.estate import OpenEstate
 from blocks.orchestrator import asking
 from tasks.common.schedules import left_out
 
-_UNFINISHED = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING]
 LEFT_OUT = "LeftOut"
 """Name of the state of a run that had nothing to do; it is no success, so an alarm for a missing one goes out."""
 
@@ -28,7 +27,9 @@ LEFT_OUT = "LeftOut"
 def end_if_left_out(estate: OpenEstate) -> State | None:
     """Return the state in which a run ends that is not to do its work; None where it is.
 
-    What a person has started is never left out. A run of no schedule of the estate is not, either.
+    What a person has started is never left out. A run of no schedule of the estate is not, either. Of several that
+    were missed, the one that begins first works, whichever it is: so it does not matter in which order the worker takes
+    them, nor which of them a limit cancels.
 
     Raises:
         Retryable: the Prefect server does not answer.
@@ -36,7 +37,6 @@ def end_if_left_out(estate: OpenEstate) -> State | None:
     schedule = estate.file.schedules.get(str(deployment.name))
     if schedule is None or flow_run.id is None:
         return None
-    now = datetime.now(UTC)
     with asking() as client:
         due_at = _due_at(client.read_flow_run(UUID(flow_run.id)))
         if due_at is None:
@@ -44,12 +44,12 @@ def end_if_left_out(estate: OpenEstate) -> State | None:
         others = client.read_flow_runs(
             deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[UUID(str(deployment.id))])),
             flow_run_filter=FlowRunFilter(
-                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_UNFINISHED)),
-                expected_start_time=FlowRunFilterExpectedStartTime(before_=now),
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.COMPLETED])),
+                start_time=FlowRunFilterStartTime(after_=due_at),
             ),
         )
-    later = [other for other in map(_due_at, others) if other is not None and due_at < other <= now]
-    why = left_out(schedule, estate.file.windows, due_at, now, later_is_due=bool(later))
+    made_up_for = any(str(each.id) != flow_run.id and each.state_name != LEFT_OUT for each in others)
+    why = left_out(schedule, estate.file.windows, due_at, datetime.now(UTC), made_up_for=made_up_for)
     if not why:
         return None
     get_run_logger().warning("left out: %s", why)

@@ -95,8 +95,8 @@ class Schedule(StrictModel):
     start_within_s: PositiveDuration | None = Field(
         default=None,
         alias="start_within",
-        description="a run that could not start this long after its time is left out; without it, the last of those "
-        "that were missed is made up for",
+        description="a run that could not start this long after its time is left out; without it, one run makes up for "
+        "all that were missed",
     )
     only_in: list[Name] = Field(default_factory=list, description="windows outside of which no run starts")
     success_within_s: PositiveDuration | None = Field(
@@ -153,7 +153,7 @@ def schedule_problems(wanted: Mapping[str, Sequence[str]], windows: Collection[s
 
 
 def left_out(
-    schedule: Schedule, windows: Mapping[str, Window], due_at: datetime, now: datetime, *, later_is_due: bool
+    schedule: Schedule, windows: Mapping[str, Window], due_at: datetime, now: datetime, *, made_up_for: bool
 ) -> str:
     """Return why a run does not do its work; '' where it does.
 
@@ -162,11 +162,11 @@ def left_out(
         windows: those that there are, by name.
         due_at: when it should have started.
         now: when it could start.
-        later_is_due: whether a later run of the schedule should have started by now, too.
+        made_up_for: whether another run of the schedule has begun since it was due, and works or has succeeded.
     """
     late_s = (now - due_at).total_seconds()
-    if later_is_due:
-        return f"it was due at {due_at:%Y-%m-%d %H:%M} UTC, and a later one is due by now: that one does the work"
+    if made_up_for:
+        return f"it was due at {due_at:%Y-%m-%d %H:%M:%S} UTC, and another run has begun since: that one does the work"
     if schedule.start_within_s is not None and late_s > schedule.start_within_s:
         bound = show_duration(schedule.start_within_s)
         return f"it was due {show_duration(late_s)} ago, and is to start within {bound} or not at all"

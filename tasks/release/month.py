@@ -8,7 +8,7 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from tasks.common.markdown import escape, table
 from tasks.common.units import show_duration, show_percent
@@ -61,7 +61,7 @@ def month_of(text: str, now: datetime) -> tuple[datetime, datetime]:
         ValueError: it is no month.
     """
     if text:
-        begin = datetime.fromisoformat(f"{text}-01").replace(tzinfo=UTC)
+        begin = datetime.combine(date.fromisoformat(f"{text}-01"), time(), UTC)
     else:
         begin = (now.astimezone(UTC).replace(day=1) - timedelta(days=1)).replace(day=1)
     begin = begin.replace(hour=0, minute=0, second=0, microsecond=0)

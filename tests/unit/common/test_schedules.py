@@ -77,24 +77,21 @@ def test_window_of_no_length_is_refused() -> None:
 
 
 def test_run_in_time_does_its_work() -> None:
-    assert left_out(schedule(), {}, DUE, DUE + timedelta(minutes=1), later_is_due=False) == ""
+    assert left_out(schedule(), {}, DUE, DUE + timedelta(minutes=1), made_up_for=False) == ""
 
 
-def test_of_many_that_were_missed_the_last_one_alone_does_its_work() -> None:
-    days = [DUE + timedelta(days=number) for number in range(10)]
-    now = days[-1] + timedelta(hours=1)
-    does = [day for day in days if not left_out(schedule(), {}, day, now, later_is_due=day < days[-1])]
-    assert does == days[-1:]
+def test_run_that_another_has_made_up_for_is_left_out() -> None:
+    assert "another run has begun since" in left_out(schedule(), {}, DUE, DUE + timedelta(days=9), made_up_for=True)
 
 
 def test_run_that_comes_too_late_is_left_out_and_says_how_late() -> None:
     late = schedule(start_within="1h")
-    assert left_out(late, {}, DUE, DUE + timedelta(minutes=59), later_is_due=False) == ""
-    assert "2 h ago" in left_out(late, {}, DUE, DUE + timedelta(hours=2), later_is_due=False)
+    assert left_out(late, {}, DUE, DUE + timedelta(minutes=59), made_up_for=False) == ""
+    assert "2 h ago" in left_out(late, {}, DUE, DUE + timedelta(hours=2), made_up_for=False)
 
 
 def test_run_that_comes_when_its_window_is_over_is_left_out() -> None:
     night = {"night": Window.model_validate({"from": "02:00", "until": "05:00"})}
     drill = schedule(only_in=["night"])
-    assert left_out(drill, night, DUE, DUE + timedelta(hours=2), later_is_due=False) == ""
-    assert "outside of night" in left_out(drill, night, DUE, DUE + timedelta(hours=3), later_is_due=False)
+    assert left_out(drill, night, DUE, DUE + timedelta(hours=2), made_up_for=False) == ""
+    assert "outside of night" in left_out(drill, night, DUE, DUE + timedelta(hours=3), made_up_for=False)
