@@ -6,8 +6,8 @@ from tasks.common.delivery import Delivery, Status
 
 
 def as_kept(delivery: Delivery) -> Delivery:
-    """Return a delivery as it comes back: the files that it names were only needed to decide."""
-    return replace(delivery, event=replace(delivery.event, paths=None))
+    """Return a delivery as it comes back: without what was only needed to decide."""
+    return replace(delivery, event=replace(delivery.event, paths=None, pull=None, workflow="", unwanted=""))
 
 
 def repeated(delivery: Delivery, first: Delivery) -> Delivery:

@@ -7,22 +7,25 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from blocks.secrets import Secrets
+from deployments.receiver.answers import Health, Refusal, Taken, described
 from deployments.receiver.dispatcher import Dispatcher
+from deployments.receiver.limits import Limits
 from deployments.receiver.seen import Seen
 from tasks.common.delivery import Deliveries, Delivery, Status
 from tasks.common.errors import SlipwayError
 from tasks.common.webhooks import WebhookSource
 from tasks.webhook.decide import decide
 from tasks.webhook.model import Forged, Malformed
-from tasks.webhook.payload import read
+from tasks.webhook.payload import media_problem, read
 from tasks.webhook.signature import verify
 
 log = logging.getLogger("slipway.receive")
@@ -31,50 +34,13 @@ BODY_AT_MOST_BYTES = 2**20
 SECRETS_FOR_S = 30.0
 """How long a resolved secret is used before it is looked up again, so that a changed one counts soon."""
 _BODY_WITHIN_S = 10.0
-_JSON = "application/json"
-
-
-class Refusal(Exception):
-    """A delivery is not taken.
-
-    Args:
-        status: of the answer.
-        what: is wrong.
-        next_action: what the sender does next.
-    """
-
-    def __init__(self, status: int, what: str, next_action: str) -> None:
-        self.status, self.what, self.next_action = status, what, next_action
-        super().__init__(what)
-
-    def answer(self) -> JSONResponse:
-        """Return it as the sender gets it."""
-        headers = {"Retry-After": "30"} if self.status in (429, 503) else {}
-        return JSONResponse({"error": self.what, "next": self.next_action}, self.status, headers)
-
-
-class Bucket:
-    """Lets so many through a second, and so many at once; for one thread.
-
-    Args:
-        a_second: on average.
-        at_once: in a burst.
-        clock: returns seconds, never less than before.
-    """
-
-    def __init__(self, a_second: float, at_once: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._a_second, self._at_once, self._clock = a_second, at_once, clock
-        self._left, self._at_s = at_once, clock()
-
-    def take(self) -> bool:
-        """Return whether one more may go through."""
-        now_s = self._clock()
-        self._left = min(self._at_once, self._left + (now_s - self._at_s) * self._a_second)
-        self._at_s = now_s
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
+_DIGITS_AT_MOST = 12
+_REFUSED = (400, 401, 404, 408, 413, 415, 429, 503)
+_BODY: dict[str, Any] = {
+    "required": True,
+    "description": "what the source sends: an object in JSON, or a CloudEvent",
+    "content": {"application/json": {"schema": {}}, "application/cloudevents+json": {"schema": {"type": "object"}}},
+}
 
 
 @dataclass
@@ -99,6 +65,32 @@ class Receiver:
         self._sources, self._secrets, self._deliveries, self._wake = sources, secrets, deliveries, wake
         self._held: dict[str, _Held] = {}
 
+    def source(self, name: str) -> WebhookSource:
+        """Return the source of that name.
+
+        Raises:
+            Refusal: there is none.
+        """
+        if name not in self._sources:
+            raise Refusal(404, "there is no such source", "use an address that the estate file has under webhooks")
+        return self._sources[name]
+
+    def agreed(self, name: str, origin: str) -> dict[str, str]:
+        """Return the headers that tell a sender that it may send here. Nobody is called back.
+
+        *Source:* CloudEvents, "HTTP 1.1 Web Hooks for Event Delivery" 1.0.2, section 4.
+
+        Raises:
+            Refusal: the estate file does not name it.
+        """
+        source = self.source(name)
+        if not source.origins:
+            raise Refusal(405, "this source has no handshake", "send deliveries with POST")
+        if origin not in source.origins:
+            raise Refusal(403, "this origin may not send here", "name it under origins of the source")
+        a_minute = max(1, int(source.per_second * 60))
+        return {"WebHook-Allowed-Origin": origin, "WebHook-Allowed-Rate": str(a_minute), "Allow": "POST"}
+
     def take(self, name: str, headers: Mapping[str, str], body: bytes) -> Delivery:
         """The delivery is kept, and its run will be started; returns it as it is kept.
 
@@ -107,12 +99,10 @@ class Receiver:
         Raises:
             Refusal: it is not taken, and nothing was kept.
         """
-        if name not in self._sources:
-            raise Refusal(404, "there is no such source", "use an address that the estate file has under webhooks")
-        source, now = self._sources[name], datetime.now(UTC)
+        source, now = self.source(name), datetime.now(UTC)
         try:
-            verify(source.forge, headers, body, self._values(name, source), now)
-            event = read(source.forge, headers, body)
+            verify(source, headers, body, self._values(name, source), now)
+            event = read(source, headers, body, now)
             start, why = decide(event, source.rules)
             status = Status.WAITING if start else Status.IGNORED
             kept = self._deliveries.keep(Delivery(str(uuid4()), name, event, now, start, status, why))
@@ -135,14 +125,14 @@ class Receiver:
         return held.values
 
 
-def make_app(receiver: Receiver, deliveries: Deliveries, dispatcher: Dispatcher, bucket: Bucket, seen: Seen) -> FastAPI:
+def make_app(receiver: Receiver, deliveries: Deliveries, dispatcher: Dispatcher, limits: Limits, seen: Seen) -> FastAPI:
     """Return the application.
 
     Args:
         receiver: takes deliveries.
         deliveries: where they are kept.
         dispatcher: works as long as the application runs.
-        bucket: how many are looked at; the rest is told to come again.
+        limits: how many are looked at; the rest is told when to come again.
         seen: counts.
     """
 
@@ -159,17 +149,22 @@ def make_app(receiver: Receiver, deliveries: Deliveries, dispatcher: Dispatcher,
     # No pages of documentation: they load scripts from elsewhere.
     app = FastAPI(title="Slipway's receiver of webhooks", lifespan=lifespan, docs_url=None, redoc_url=None)
 
-    @app.post("/webhooks/{source}", status_code=202)
+    @app.post(
+        "/webhooks/{source}",
+        status_code=202,
+        response_model=Taken,
+        responses=described(*_REFUSED),
+        openapi_extra={"requestBody": _BODY},
+    )
     async def take(source: str, request: Request) -> JSONResponse:
         """Take a delivery: it is kept, and the run that it asks for is started soon, once."""
         with seen.timed():
             try:
-                if not bucket.take():
-                    raise Refusal(429, "too many deliveries", "send it again later")
-                if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _JSON:
-                    raise Refusal(415, "the body is not sent as JSON", f"set the content type of the hook to {_JSON}")
+                _let_through(limits, source)
+                forge, headers = receiver.source(source).forge, _headers(request)
+                if problem := media_problem(forge, headers.get("content-type", "")):
+                    raise Refusal(415, problem, "set the content type of the hook")
                 body = await _body(request)
-                headers = {name.lower(): value for name, value in request.headers.items()}
                 kept = await run_in_threadpool(receiver.take, source, headers, body)
             except Refusal as refusal:
                 seen.refuse(source, refusal.status, refusal.what)
@@ -179,12 +174,22 @@ def make_app(receiver: Receiver, deliveries: Deliveries, dispatcher: Dispatcher,
         log.info("delivery %s is %s", kept.id, kept.status)
         return JSONResponse({"delivery": kept.id, "status": kept.status, "why": kept.why}, 202)
 
-    @app.get("/health/live")
+    @app.options("/webhooks/{source}", response_class=Response, responses=described(403, 404, 405, 429))
+    async def agree(source: str, request: Request) -> Response:
+        """Tell a sender of CloudEvents whether it may send here."""
+        try:
+            _let_through(limits, source)
+            return Response(headers=receiver.agreed(source, _headers(request).get("webhook-request-origin", "")))
+        except Refusal as refusal:
+            seen.refuse(source, refusal.status, refusal.what)
+            return refusal.answer()
+
+    @app.get("/health/live", response_model=Health, response_model_exclude_defaults=True)
     async def live() -> dict[str, str]:
         """Say that the process answers."""
         return {"status": "live"}
 
-    @app.get("/health/ready")
+    @app.get("/health/ready", response_model=Health, responses={503: {"model": Health, "description": "It is not."}})
     async def ready() -> JSONResponse:
         """Say whether a delivery could be kept now, and its run be started."""
         if not dispatcher.works:
@@ -195,7 +200,29 @@ def make_app(receiver: Receiver, deliveries: Deliveries, dispatcher: Dispatcher,
             return JSONResponse({"status": "the ledger does not answer", "next": error.next_action}, 503)
         return JSONResponse({"status": "ready"})
 
+    # What the sources send is judged by the receiver: there is no answer 422.
+    for operations in app.openapi()["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
     return app
+
+
+def _let_through(limits: Limits, source: str) -> None:
+    """The source may send one more now.
+
+    Raises:
+        Refusal: it may not; says when.
+    """
+    if wait_s := limits.take(source):
+        raise Refusal(429, "too many deliveries", f"send it again in {wait_s} s", wait_s)
+
+
+def _headers(request: Request) -> dict[str, str]:
+    """Return the headers by lower-case name; several of one name in lines, which no single one can have."""
+    found: dict[str, str] = {}
+    for name, value in request.headers.items():
+        found[name] = f"{found[name]}\n{value}" if name in found else value
+    return found
 
 
 async def _body(request: Request) -> bytes:
@@ -205,7 +232,8 @@ async def _body(request: Request) -> bytes:
         Refusal: it is, and the rest was not read.
     """
     too_large = Refusal(413, f"the body is larger than {BODY_AT_MOST_BYTES} bytes", "send smaller ones")
-    if int(length if (length := request.headers.get("content-length", "")).isdecimal() else 0) > BODY_AT_MOST_BYTES:
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and (len(length) > _DIGITS_AT_MOST or int(length) > BODY_AT_MOST_BYTES):
         raise too_large
     parts, size = [], 0
     try:

@@ -21,7 +21,7 @@ def receive(
     inside_host: Annotated[str, typer.Option(help="address of the page and the figures; never a public one")] = LOCAL,
     inside_port: Annotated[int, typer.Option(min=1, max=65535, help="port of the page and the figures")] = 4281,
 ) -> None:
-    """Take webhooks from GitHub and GitLab, and start the flows that the estate file wants for them."""
+    """Take webhooks, and start the flows that the estate file wants for them."""
     connect(estate)
     from blocks.estate import open_estate
     from deployments.receiver.serve import serve

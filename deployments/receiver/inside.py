@@ -5,6 +5,7 @@ import logging
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -29,6 +30,7 @@ AGAIN = (Status.STARTED, Status.REFUSED)
 """What can be started once more: it has asked for a run, and is not waiting for it."""
 # Nothing from elsewhere, no scripts, and in nobody's frame.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+_SILENT: dict[str, Any] = {"description": "The ledger does not answer."}
 
 
 def again(delivery: Delivery) -> Delivery:
@@ -55,7 +57,7 @@ def make_inside(deliveries: Deliveries, dispatcher: Dispatcher, seen: Seen, host
     pages = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape())
     template = pages.get_template("deliveries.html")
 
-    @app.get("/")
+    @app.get("/", response_class=HTMLResponse, responses={503: _SILENT})
     async def page() -> Response:
         """Show the latest deliveries, and what was refused of late."""
         found: tuple[Delivery, ...] = ()
@@ -69,7 +71,12 @@ def make_inside(deliveries: Deliveries, dispatcher: Dispatcher, seen: Seen, host
         )
         return HTMLResponse(text, 503 if problem else 200, {"Content-Security-Policy": _POLICY})
 
-    @app.post("/deliveries/{delivery_id}/again")
+    @app.post(
+        "/deliveries/{delivery_id}/again",
+        status_code=303,
+        response_class=HTMLResponse,
+        responses={403: {"description": "Another page asks."}, 404: {"description": "There is none."}, 503: _SILENT},
+    )
     async def start_again(delivery_id: str, request: Request) -> Response:
         """Ask for the delivery's run once more."""
         origin = urlsplit(request.headers.get("origin", "")).netloc

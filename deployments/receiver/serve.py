@@ -8,16 +8,15 @@ import uvicorn
 from fastapi import FastAPI
 
 from blocks.estate import OpenEstate
-from deployments.receiver.app import Bucket, Receiver, make_app
+from deployments.receiver.app import Receiver, make_app
 from deployments.receiver.dispatcher import Dispatcher
 from deployments.receiver.inside import make_inside
+from deployments.receiver.limits import Limits
 from deployments.receiver.reporter import Reporter
 from deployments.receiver.seen import Seen
 from tasks.common.errors import Refused
 from tasks.common.run_steps import page_of, start_run, states_of
 
-_A_SECOND, _AT_ONCE = 100, 1000
-"""How many deliveries are looked at: on average, and in a burst."""
 _ENDS_WITHIN_S = 10
 
 
@@ -51,8 +50,8 @@ def serve(estate: OpenEstate, host: str, port: int, inside: tuple[str, int]) -> 
     seen = Seen()
     dispatcher = Dispatcher(deliveries, _start, secrets.redact, seen)
     receiver = Receiver(sources, secrets, deliveries, dispatcher.wake)
-    app = make_app(receiver, deliveries, dispatcher, Bucket(_A_SECOND, _AT_ONCE), seen)
     reporter = Reporter(deliveries, estate.ledger.leases, estate.forges(), states_of, page_of, secrets.redact, seen)
+    app = make_app(receiver, deliveries, dispatcher, Limits(sources), seen)
     with _beside(make_inside(deliveries, dispatcher, seen, inside[0]), *inside):
         reporter.start()
         try:

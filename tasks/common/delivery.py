@@ -10,6 +10,21 @@ from tasks.common.webhooks import Happening
 
 
 @dataclass(frozen=True)
+class PullRequest:
+    """A pull or merge request.
+
+    Args:
+        number: by which people know it.
+        ref: where its head can be fetched from the repository that it is for: refs/pull/7/head.
+        from_fork: its commits are from another repository, or from one that is gone.
+    """
+
+    number: int
+    ref: str
+    from_fork: bool
+
+
+@dataclass(frozen=True)
 class Event:
     """What has happened in a repository.
 
@@ -18,10 +33,13 @@ class Event:
         name: what the sender calls the event: 'push'.
         happening: what rules can be about; None for everything else.
         repository: as the forge calls it: OWNER/NAME.
-        ref: the branch or tag.
+        ref: the branch or tag; of a pull request the branch that it is for.
         commit: 40 or 64 hexadecimal digits; '' where there is none, as when a branch was deleted.
         actor: who did it, as the forge says.
         paths: the files that were changed; None where the event does not say.
+        pull: the pull request that it is about.
+        workflow: the name of the workflow that has ended.
+        unwanted: why no rule can be about it.
     """
 
     id: str
@@ -32,6 +50,14 @@ class Event:
     commit: str = ""
     actor: str = ""
     paths: tuple[str, ...] | None = None
+    pull: PullRequest | None = None
+    workflow: str = ""
+    unwanted: str = ""
+
+    @property
+    def about(self) -> str:
+        """Return what rules call it; '' where none can be about it."""
+        return self.name if self.happening is Happening.OTHER else self.happening or ""
 
 
 class Status(StrEnum):

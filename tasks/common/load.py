@@ -34,6 +34,7 @@ from tasks.common.service import (
     step_problems,
 )
 from tasks.common.units import Expected, parse_percent
+from tasks.common.webhooks import Fields, Forge, WebhookRule, event_problems, source_problems
 
 SettingsModels = Callable[[str, str], type[BaseModel] | None]
 """Port and driver's name to the model of its settings; None where there is no such driver."""
@@ -90,6 +91,7 @@ def load_estate(
             found += problem_mistakes(_channel_problems(document), document)
             found += problem_mistakes(_schedule_problems(document), document)
             found += problem_mistakes(_check_problems(document), document)
+            found += problem_mistakes(_webhook_problems(document), document)
         for place in _driver_places(document):
             found += _driver_mistakes(document, place, settings_models, known)
     return _sound(file, found, origin, "docs/reference/estate-file.md")
@@ -155,6 +157,25 @@ def _check_problems(document: Document) -> Iterator[Problem]:
         yield from name_problems(_names(document, checks))
         pieces = [(place, _piece(document, place, Gate)) for place in _matches(document.data, checks)]
         yield from early_problems([(place, check) for place, check in pieces if check is not None])
+
+
+def _webhook_problems(document: Document) -> Iterator[Problem]:
+    """Find what does not fit together in the sources of an estate that has mistakes in other parts."""
+    for source in _matches(document.data, ("webhooks", "*")):
+        forge, data = document.at((*source, "forge")), document.at(source)
+        there = "fields" in data if isinstance(data, dict) else False
+        fields = _piece(document, (*source, "fields"), Fields) if there else Fields()
+        if forge not in list(Forge):
+            continue
+        places = list(_matches(document.data, (*source, "rules", "*")))
+        for place in places:
+            event = document.at((*place, "event"))
+            problems = event_problems(Forge(forge), event) if isinstance(event, str) and event else []
+            yield from (replace(each, place=(*place, *each.place)) for each in problems)
+        rules = [(place[len(source) :], _piece(document, place, WebhookRule)) for place in places]
+        sound = [(place, rule) for place, rule in rules if rule is not None]
+        problems = source_problems(Forge(forge), list(data), fields, sound) if fields is not None else []
+        yield from (replace(each, place=(*source, *each.place)) for each in problems)
 
 
 def _names(document: Document, pattern: Place) -> list[tuple[Place, str]]:

@@ -27,6 +27,8 @@ NAME_PATTERN = r"^[a-z][a-z0-9-]{0,38}[a-z0-9]$"
 VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 PATH_PATTERN = r"^/"
 ADDRESS_PATTERN = r"^https?://"
+POINTER_PATTERN = r"^(/([^~/]|~[01])*)+$"
+HEADER_PATTERN = r"^[A-Za-z0-9-]{1,60}$"
 MAIL_PATTERN = r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$"
 
 DURATION_WORDS = "a duration with its unit, such as 30s, 5m or 1h, up to 366d"
@@ -46,6 +48,8 @@ PATTERN_WORDS = {
     VARIABLE_PATTERN: "the name of an environment variable: letters, digits and underscores, no digit first",
     PATH_PATTERN: "a path that starts with /",
     ADDRESS_PATTERN: "an address that starts with http:// or https://",
+    POINTER_PATTERN: "a JSON pointer (RFC 6901), such as /repository/name",
+    HEADER_PATTERN: "the name of an HTTP header: letters, digits and dashes",
     MAIL_PATTERN: "a plain mail address, such as ops@example.org",
 }
 """What the patterns of the files' models mean, in words: for messages and for the reference."""

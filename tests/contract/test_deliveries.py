@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from blocks.memory.deliveries import MemoryDeliveries
-from tasks.common.delivery import Deliveries, Event, Report, Reported, Status, Told
+from tasks.common.delivery import Deliveries, Event, PullRequest, Report, Reported, Status, Told
+from tasks.common.webhooks import Happening
 from tests.support.deliveries import delivery
 from tests.support.ledger import open_ledger
 
@@ -33,6 +34,17 @@ def test_delivery_that_asks_for_nothing_is_kept_and_does_not_wait(deliveries: De
     assert deliveries.keep(ignored) == ignored
     assert deliveries.keep(replace(ignored, id="another")) == ignored
     assert (deliveries.waiting(10), deliveries.latest(10)) == ((), (ignored,))
+
+
+@pytest.mark.parametrize("happening", Happening)
+def test_delivery_about_anything_comes_back_without_what_was_only_needed_to_decide(
+    deliveries: Deliveries, happening: Happening
+) -> None:
+    kept = replace(delivery().event, happening=happening)
+    pull = PullRequest(7, "refs/pull/7/head", from_fork=True)
+    sent = replace(kept, paths=("a",), pull=pull, workflow="test", unwanted="a reason")
+    assert deliveries.keep(delivery(event=sent)).event == kept
+    assert deliveries.latest(1)[0].event == kept
 
 
 def test_same_delivery_is_kept_once_whatever_has_become_of_it(deliveries: Deliveries) -> None:

@@ -13,11 +13,13 @@ from fastapi.testclient import TestClient
 
 from blocks.memory.deliveries import MemoryDeliveries
 from blocks.secrets import Secrets
-from deployments.receiver.app import BODY_AT_MOST_BYTES, Bucket, Receiver, make_app
+from deployments.receiver.app import BODY_AT_MOST_BYTES, Receiver, make_app
 from deployments.receiver.dispatcher import Dispatcher
+from deployments.receiver.limits import OTHERS_BURST, Bucket, Limits
 from deployments.receiver.seen import Seen
 from tasks.common.delivery import Delivery, Status
 from tasks.common.errors import Refused, Retryable
+from tasks.common.webhooks import WebhookSource
 from tests.support.deliveries import COMMIT, SECRET, body, delivery, github, gitlab, pushed, source
 from tests.support.processes import free_port, listens, wait_until
 
@@ -51,7 +53,7 @@ class Place:
         sources = {"github": source(), "other": source(), "gitlab": source("gitlab")}
         sources["other"] = source(secrets=["env:SLIPWAY_TEST_OTHER"])
         receiver = Receiver(sources, secrets, deliveries, self.dispatcher.wake)
-        self.app = make_app(receiver, deliveries, self.dispatcher, Bucket(100, 100), self.seen)
+        self.app = make_app(receiver, deliveries, self.dispatcher, Limits(sources), self.seen)
 
     @contextmanager
     def running(self) -> Iterator[TestClient]:
@@ -197,7 +199,7 @@ def test_new_secret_counts_beside_the_old_one(place: Place, monkeypatch: pytest.
     both = source(secrets=["env:SLIPWAY_TEST_WEBHOOK", "env:SLIPWAY_TEST_NEW"])
     monkeypatch.setenv("SLIPWAY_TEST_NEW", "new-secret")
     receiver = Receiver({"github": both}, Secrets(), place.deliveries, rotating.dispatcher.wake)
-    rotating.app = make_app(receiver, place.deliveries, rotating.dispatcher, Bucket(100, 100), rotating.seen)
+    rotating.app = make_app(receiver, place.deliveries, rotating.dispatcher, Limits({"github": both}), rotating.seen)
     with rotating.running() as client:
         for number, secret in enumerate((SECRET, "new-secret", "older")):
             payload = pushed(f"{number:040x}")
@@ -227,25 +229,45 @@ def test_what_cannot_be_kept_is_not_taken_and_may_be_sent_again(place: Place) ->
         assert client.get("/health/ready").json() == {"status": "ready"}
 
 
-def test_more_than_a_burst_is_told_to_come_later(place: Place) -> None:
-    receiver = Receiver({"github": source()}, Secrets(), place.deliveries, place.dispatcher.wake)
-    place.app = make_app(receiver, place.deliveries, place.dispatcher, Bucket(0, 3), place.seen)
+def limited(place: Place, **sources: WebhookSource) -> Place:
+    receiver = Receiver(sources, Secrets(), place.deliveries, place.dispatcher.wake)
+    place.app = make_app(receiver, place.deliveries, place.dispatcher, Limits(sources), place.seen)
+    return place
+
+
+def test_source_that_sends_too_much_is_told_when_to_come_again_and_holds_up_no_other(place: Place) -> None:
+    slow = {"per_second": 0.01, "burst": 3}
+    limited(place, github=source(**slow), other=source(), gitlab=source("gitlab", **slow))
     with place.running() as client:
         answers = [client.post("/webhooks/github", content=PUSH, headers=github(PUSH)) for _ in range(5)]
+        assert client.post("/webhooks/gitlab", content=PUSH, headers=gitlab(event="System Hook")).status_code == 202
+        for _ in range(20):
+            assert client.post("/webhooks/other", content=PUSH, headers=github(PUSH)).status_code == 202
         assert client.get("/health/live").status_code == 200
     assert [answer.status_code for answer in answers] == [202, 202, 202, 429, 429]
-    assert answers[-1].headers["retry-after"]
-    assert len(place.deliveries.latest(10)) == 3
+    assert 90 <= int(answers[-1].headers["retry-after"]) <= 100
+    assert f"send it again in {answers[-1].headers['retry-after']} s" in answers[-1].text
+
+
+def test_names_that_no_source_has_share_one_small_bound_and_hold_up_no_source(place: Place) -> None:
+    limited(place, github=source())
+    with place.running() as client:
+        found = [client.post(f"/webhooks/n{number}", content=PUSH).status_code for number in range(OTHERS_BURST + 20)]
+        assert client.post("/webhooks/github", content=PUSH, headers=github(PUSH)).status_code == 202
+    assert found[:OTHERS_BURST] == [404] * OTHERS_BURST
+    assert found[-1] == 429
 
 
 def test_bucket_lets_through_so_many_a_second_and_so_many_at_once() -> None:
     now_s = [0.0]
     bucket = Bucket(2, 3, lambda: now_s[0])
-    assert [bucket.take() for _ in range(4)] == [True, True, True, False]
+    assert [bucket.take() for _ in range(5)] == [0, 0, 0, 0.5, 0.5]
     now_s[0] += 1
-    assert [bucket.take() for _ in range(3)] == [True, True, False]
+    assert [bucket.take() for _ in range(3)] == [0, 0, 0.5]
+    now_s[0] += 0.25
+    assert bucket.take() == 0.25
     now_s[0] += 3600
-    assert [bucket.take() for _ in range(4)] == [True, True, True, False]
+    assert [bucket.take() for _ in range(4)] == [0, 0, 0, 0.5]
 
 
 # --- the dispatcher

@@ -1,4 +1,4 @@
-"""Deliveries as GitHub and GitLab send them: real bodies, signed here."""
+"""Deliveries as their senders send them: real bodies, or ones made here, signed here."""
 
 import base64
 import hashlib
@@ -75,11 +75,66 @@ def standard(payload: bytes, at: datetime, *, secret: str = SECRET, id_: str = "
     }
 
 
+def generic(payload: bytes, *, secret: str = SECRET, id_: str = "") -> dict[str, str]:
+    """Return the headers of a delivery that is signed as the generic ones are."""
+    return {
+        "content-type": "application/json",
+        "x-delivery-id": id_ or str(uuid4()),
+        "x-signature-256": f"sha256={hmac.new(secret.encode(), payload, hashlib.sha256).hexdigest()}",
+    }
+
+
+def bearer(*, secret: str = SECRET, content_type: str = "application/cloudevents+json") -> dict[str, str]:
+    """Return the headers of a CloudEvent whose sender sends the secret."""
+    return {"content-type": content_type, "authorization": f"Bearer {secret}"}
+
+
+def build(**fields: object) -> bytes:
+    """Return what an imagined build service sends: a body for `generic_source`."""
+    said = {
+        "event": "build.passed",
+        "repository": "acme/campus",
+        "ref": "main",
+        "commit": "c" * 40,
+        "by": {"name": "ada"},
+    }
+    return json.dumps({**said, **fields}).encode()
+
+
+def cloudevent(**attributes: object) -> dict[str, object]:
+    """Return a CloudEvent about a build, as its JSON format writes it, for `cloudevents_source`."""
+    return {
+        "specversion": "1.0",
+        "id": "1",
+        "source": "/builds",
+        "type": "com.acme.build.passed",
+        "data": {"repository": "acme/campus", "ref": "main", "commit": "c" * 40},
+        **attributes,
+    }
+
+
 def source(forge: str = "github", rules: tuple[WebhookRule, ...] = (RULE,), **settings: object) -> WebhookSource:
     """Return a source with one secret, which stands in the variable SLIPWAY_TEST_WEBHOOK."""
     return WebhookSource.model_validate(
         {"forge": forge, "secrets": ["env:SLIPWAY_TEST_WEBHOOK"], "rules": list(rules), **settings}
     )
+
+
+def generic_source(**settings: object) -> WebhookSource:
+    """Return the source of an imagined build service, with one secret as `source` has it."""
+    fields = {"event": "/event", "repository": "/repository", "ref": "/ref", "commit": "/commit", "actor": "/by/name"}
+    rule = {"event": "build.passed", "repository": "acme/campus", "refs": ["main"], "start": "release"}
+    parameters = {"service": "campus", "commit": "{commit}", "requested_by": "{actor}"}
+    rules = (WebhookRule.model_validate({**rule, "parameters": parameters}),)
+    return source("generic", rules, **{"fields": fields, **settings})
+
+
+def cloudevents_source(**settings: object) -> WebhookSource:
+    """Return the source of CloudEvents about builds, with one secret as `source` has it."""
+    fields = {"repository": "/data/repository", "ref": "/data/ref", "commit": "/data/commit"}
+    rule = {"event": "com.acme.build.passed", "repository": "acme/campus", "refs": ["main"], "start": "release"}
+    rules = (WebhookRule.model_validate({**rule, "parameters": {"service": "campus", "commit": "{commit}"}}),)
+    return source("cloudevents", rules, **{"fields": fields, "bearer": True, "origins": ["builds.example"], **settings})
 
 
 def delivery(number: int = 1, **fields: object) -> Delivery:

@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.common.delivery import Event
-from tasks.common.webhooks import Forge, Happening
+from tasks.common.webhooks import Happening
 from tasks.webhook.model import Malformed
 from tasks.webhook.payload import read
-from tests.support.deliveries import COMMIT, body, github, gitlab, standard
+from tests.support.deliveries import COMMIT, body, github, gitlab, source, standard
 from tests.unit.webhook.test_signature import NOW
 
+GITHUB, GITLAB = source("github"), source("gitlab")
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
@@ -34,11 +35,11 @@ KEYS = (
 
 def from_github(name: str, event: str = "push") -> Event:
     payload = body(f"github/{name}.json")
-    return read(Forge.GITHUB, github(payload, event=event, id_="id-1"), payload)
+    return read(GITHUB, github(payload, event=event, id_="id-1"), payload, NOW)
 
 
 def from_gitlab(name: str, event: str) -> Event:
-    return read(Forge.GITLAB, gitlab(event=event, id_="id-1"), body(f"gitlab/{name}.json"))
+    return read(GITLAB, gitlab(event=event, id_="id-1"), body(f"gitlab/{name}.json"), NOW)
 
 
 def test_push_of_github_names_branch_commit_files_and_who() -> None:
@@ -93,7 +94,7 @@ def changed(**fields: object) -> bytes:
 
 
 def read_github(payload: bytes) -> Event:
-    return read(Forge.GITHUB, github(payload), payload)
+    return read(GITHUB, github(payload), payload, NOW)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,7 @@ def test_push_that_does_not_name_all_of_its_files_names_none(fields: dict[str, o
         b"\xff\xfe",
         b"[" * 500_000,
         b'{"a":' * 150_000,
-        b'{"ref": ' + b"9" * 5000 + b"}",
+        b'{"ref": ' + b"9" * 100_000 + b"}",
         changed(ref=None),
         changed(ref="refs/heads/" + "x" * 600),
         changed(ref="refs/heads/a\nb"),
@@ -140,22 +141,22 @@ def test_body_that_is_not_what_the_forge_sends_is_refused(payload: bytes) -> Non
 def test_delivery_without_event_or_id_is_refused(name: str) -> None:
     payload = body("github/push.branch.json")
     with pytest.raises(Malformed, match=name):
-        read(Forge.GITHUB, {**github(payload), name: ""}, payload)
+        read(GITHUB, {**github(payload), name: ""}, payload, NOW)
 
 
 def test_signed_id_of_a_delivery_counts_before_any_other() -> None:
     payload = body("gitlab/push.json")
     headers = {**standard(payload, NOW, id_="signed"), "x-gitlab-event-uuid": "another", "idempotency-key": "third"}
-    assert read(Forge.GITLAB, headers, payload).id == "signed"
+    assert read(GITLAB, headers, payload, NOW).id == "signed"
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), JSON))
 def test_no_json_raises_anything_but_a_refusal(fields: dict[str, object]) -> None:
-    for forge, name in ((Forge.GITHUB, "github/push.branch.json"), (Forge.GITLAB, "gitlab/push.json")):
+    for sender, name in ((GITHUB, "github/push.branch.json"), (GITLAB, "gitlab/push.json")):
         payload = json.dumps({**json.loads(body(name)), **fields}).encode()
-        headers = github(payload) if forge is Forge.GITHUB else gitlab()
+        headers = github(payload) if sender is GITHUB else gitlab()
         try:
-            found = read(forge, headers, payload)
+            found = read(sender, headers, payload, NOW)
         except Malformed:
             continue
         assert found.commit == "" or len(found.commit) in (40, 64)
