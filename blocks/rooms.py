@@ -5,6 +5,7 @@ import fcntl
 import os
 import pwd
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -129,14 +130,7 @@ def taken_room(checks: Checks, place: Path) -> Iterator[Room]:
     """
     uid = user_of(checks, os.geteuid())
     with system_errors("the folder of checks cannot be made", place):
-        place.mkdir(parents=True, exist_ok=True)
-        if place.is_symlink() or place.stat().st_uid != os.geteuid():
-            raise Refused(
-                "the folder of checks is somebody else's",
-                on=str(place),
-                next_action="remove it, or set checks.folder to another one",
-            )
-        place.chmod(0o755)
+        _require_own(place)
     with _locked(place) as group:
         folder, ends_at_s = place / str(group), time.monotonic() + checks.at_most_s
         apart = (uid, group) if uid is not None else (None, None)
@@ -194,10 +188,26 @@ def _not_apart(why: str, next_action: str) -> Refused:
     )
 
 
+def _require_own(place: Path) -> None:
+    if not place.exists():
+        place.mkdir(parents=True)
+        place.chmod(0o755)
+    found = place.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise Refused(
+            "the folder of checks is not the worker's alone: somebody else owns it or can write to it",
+            on=str(place),
+            next_action="set checks.folder to a folder that belongs to the worker's user (chmod 755)",
+        )
+
+
 @contextlib.contextmanager
 def _locked(place: Path) -> Iterator[int]:
     for group in GROUPS:
-        with (place / f"{group}.lock").open("w") as lock:
+        path = place / f"{group}.lock"
+        # Nobody else's to open: who holds it keeps others out.
+        path.touch(mode=0o600)
+        with path.open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from blocks.guest import Guest, members_of
-from blocks.rooms import GROUPS, taken_room, user_of
+from blocks.rooms import GROUPS, Room, taken_room, user_of
 from blocks.shell import TimedOut, run
 from tasks.common.checks import Checks
 from tasks.common.errors import Refused
@@ -86,6 +86,47 @@ def test_two_rooms_are_apart_and_a_third_waits_for_nobody(guest: Guest, tmp_path
         said(one.guest, f"mkdir -p {one.guest.home}/closed/deep; chmod 000 {one.guest.home}/closed")
     wait_until(lambda: not one.folder.exists(), what="the end of the room")
     assert {path.suffix for path in (tmp_path / "checks").iterdir()} == {".lock"}
+
+
+def test_guest_cannot_take_a_room_from_others(guest: Guest, tmp_path: Path) -> None:
+    need("flock")
+    with taken_room(Checks(user="nobody"), tmp_path / "checks") as room:
+        lines = said(room.guest, f"for lock in {tmp_path}/checks/*.lock; do flock -n $lock echo TAKEN; done")
+    assert "Permission denied" in " ".join(lines)
+    assert "TAKEN" not in lines
+
+
+@pytest.mark.parametrize("kind", ["sticky", "link", "of others"])
+def test_folder_that_is_not_the_worker_s_alone_is_refused_and_left_as_it_is(
+    guest: Guest, tmp_path: Path, kind: str
+) -> None:
+    place = tmp_path / "place"
+    (tmp_path / "real").mkdir()
+    if kind == "link":
+        place.symlink_to(tmp_path / "real")
+    else:
+        place.mkdir()
+        place.chmod(0o1777 if kind == "sticky" else 0o755)
+        os.chown(place, 0 if kind == "sticky" else 65534, -1)
+    mode = place.lstat().st_mode
+    with pytest.raises(Refused, match="not the worker's alone"), taken_room(Checks(user="nobody"), place):
+        raise AssertionError
+    assert (place.lstat().st_mode, list((tmp_path / "real").iterdir())) == (mode, [])
+
+
+def test_guest_who_is_the_worker_s_own_user_has_neither_its_environment_nor_new_rights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("setpriv")
+    monkeypatch.setenv("PLANTED", "secret")
+    room = Room(tmp_path / "room", Guest(tmp_path / "room/home", tmp_path / "room/tmp", time.monotonic() + 60))
+    room.renew()
+    room.prove([Path("/proc/self/environ")], str)
+    lines = said(room.guest, "id -u; grep NoNewPrivs /proc/self/status; env; mkdir -p ~/shut/in; chmod 000 ~/shut")
+    assert lines[:2] == [str(os.geteuid()), "NoNewPrivs:\t1"]
+    assert "PLANTED" not in " ".join(lines)
+    room.clear()
+    assert not room.folder.exists()
 
 
 @pytest.mark.parametrize(
