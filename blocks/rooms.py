@@ -5,6 +5,7 @@ import fcntl
 import os
 import pwd
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from tasks.common.errors import Refused
 
 GROUPS = range(65520, 65534)
 """Numbers for groups that nobody has. *Source:* systemd, UIDS-GIDS.md, and Debian's policy, 9.2.2, leave them free."""
+LOCKS = Path("/run/slipway-checks")
+"""Where it is kept which rooms are taken: of the whole machine, as the groups are, whatever estates there are on it."""
 _PROVE_WITHIN_S = 30.0
 _CLEAR_WITHIN_S = 300.0
 KEYS = (
@@ -82,6 +85,15 @@ class Room:
         with system_errors("the check's folder cannot be removed", self.folder):
             shutil.rmtree(self.folder)
 
+    def leave(self) -> None:
+        """Nothing is left here at all. *Idempotent:* yes.
+
+        Raises:
+            Unsafe: some of the guest's processes could not be ended.
+        """
+        shutil.rmtree(self.private, ignore_errors=True)
+        self.clear()
+
     def prove(self, kept: Sequence[Path], redact: Callable[[str], str]) -> None:
         """The guest can work here, and cannot read what is kept from it: it was tried.
 
@@ -128,27 +140,31 @@ def taken_room(checks: Checks, place: Path) -> Iterator[Room]:
         Unsafe: what was started there could not be ended.
     """
     uid = user_of(checks, os.geteuid())
+    locks = LOCKS if uid is not None else place
     with system_errors("the folder of checks cannot be made", place):
-        place.mkdir(parents=True, exist_ok=True)
-        if place.is_symlink() or place.stat().st_uid != os.geteuid():
-            raise Refused(
-                "the folder of checks is somebody else's",
-                on=str(place),
-                next_action="remove it, or set checks.folder to another one",
-            )
-        place.chmod(0o755)
-    with _locked(place) as group:
-        folder, ends_at_s = place / str(group), time.monotonic() + checks.at_most_s
-        apart = (uid, group) if uid is not None else (None, None)
-        room = Room(folder, Guest(folder / "home", folder / "tmp", ends_at_s, *apart))
-        shutil.rmtree(room.private, ignore_errors=True)
+        _require_own(place)
+        locks.mkdir(mode=0o700, exist_ok=True)
+    rooms = {group: _room(checks, place, uid, group) for group in GROUPS}
+    for group, room in rooms.items():
+        if room.folder.exists() or room.private.exists():
+            with _taken(locks, group) as free:
+                if free:
+                    room.leave()
+    with _any_taken(locks) as group:
+        room = rooms[group]
+        room.leave()
         room.private.mkdir(mode=0o700)
-        room.renew()
         try:
+            room.renew()
             yield room
         finally:
-            shutil.rmtree(room.private, ignore_errors=True)
-            room.clear()
+            room.leave()
+
+
+def _room(checks: Checks, place: Path, uid: int | None, group: int) -> Room:
+    folder, ends_at_s = place / str(group), time.monotonic() + checks.at_most_s
+    apart = (uid, group) if uid is not None else (None, None)
+    return Room(folder, Guest(folder / "home", folder / "tmp", ends_at_s, *apart))
 
 
 def user_of(checks: Checks, worker: int) -> int | None:
@@ -194,18 +210,43 @@ def _not_apart(why: str, next_action: str) -> Refused:
     )
 
 
+def _require_own(place: Path) -> None:
+    if not place.exists():
+        place.mkdir(parents=True)
+        place.chmod(0o755)
+    found = place.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise Refused(
+            "the folder of checks is not the worker's alone: somebody else owns it or can write to it",
+            on=str(place),
+            next_action="set checks.folder to a folder that belongs to the worker's user (chmod 755)",
+        )
+
+
 @contextlib.contextmanager
-def _locked(place: Path) -> Iterator[int]:
+def _any_taken(locks: Path) -> Iterator[int]:
     for group in GROUPS:
-        with (place / f"{group}.lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            yield group
-            return
+        with _taken(locks, group) as free:
+            if free:
+                yield group
+                return
     raise Refused(
         f"{len(GROUPS)} checks are at work on this machine already",
-        on=str(place),
+        on=str(locks),
         next_action="give the deployment 'check' a lower concurrency limit, or wait and run it again",
     )
+
+
+@contextlib.contextmanager
+def _taken(locks: Path, group: int) -> Iterator[bool]:
+    """Yield whether the room was free; it is taken then, for the length of the block."""
+    path = locks / f"{group}.lock"
+    # Nobody else's to open: who holds it keeps others out.
+    path.touch(mode=0o600)
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from blocks.guest import Guest, members_of
-from blocks.rooms import GROUPS, taken_room, user_of
+from blocks.rooms import GROUPS, LOCKS, Room, taken_room, user_of
 from blocks.shell import TimedOut, run
 from tasks.common.checks import Checks
 from tasks.common.errors import Refused
@@ -85,7 +85,66 @@ def test_two_rooms_are_apart_and_a_third_waits_for_nobody(guest: Guest, tmp_path
         assert "Permission denied" in " ".join(said(two.guest, f"cat {one.guest.home}/mine"))
         said(one.guest, f"mkdir -p {one.guest.home}/closed/deep; chmod 000 {one.guest.home}/closed")
     wait_until(lambda: not one.folder.exists(), what="the end of the room")
-    assert {path.suffix for path in (tmp_path / "checks").iterdir()} == {".lock"}
+    assert list((tmp_path / "checks").iterdir()) == []
+
+
+def test_guest_cannot_take_a_room_from_others(guest: Guest, tmp_path: Path) -> None:
+    need("flock")
+    with taken_room(Checks(user="nobody"), tmp_path / "checks") as room:
+        locks = " ".join(f"{LOCKS}/{group}.lock" for group in GROUPS)
+        lines = said(room.guest, f"for lock in {locks}; do flock -n $lock echo TAKEN; done; ls {LOCKS}")
+    assert "Permission denied" in " ".join(lines)
+    assert "TAKEN" not in lines
+
+
+def test_rooms_of_two_estates_on_one_machine_have_no_group_in_common(guest: Guest, tmp_path: Path) -> None:
+    checks = Checks(user="nobody")
+    with taken_room(checks, tmp_path / "one") as one, taken_room(checks, tmp_path / "two") as two:
+        assert one.guest.gid != two.guest.gid
+
+
+def test_rooms_that_dead_workers_have_left_are_cleared_and_those_at_work_are_not(guest: Guest, tmp_path: Path) -> None:
+    checks, place = Checks(user="nobody"), tmp_path / "checks"
+    with taken_room(checks, place) as at_work:
+        for name in (f"{GROUPS[5]}", f"{GROUPS[5]}.private"):
+            (place / name / "home").mkdir(parents=True)
+        with taken_room(checks, place) as room:
+            assert {path.name for path in place.iterdir()} == {
+                at_work.folder.name, at_work.private.name, room.folder.name, room.private.name
+            }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["sticky", "link", "of others"])
+def test_folder_that_is_not_the_worker_s_alone_is_refused_and_left_as_it_is(
+    guest: Guest, tmp_path: Path, kind: str
+) -> None:
+    place = tmp_path / "place"
+    (tmp_path / "real").mkdir()
+    if kind == "link":
+        place.symlink_to(tmp_path / "real")
+    else:
+        place.mkdir()
+        place.chmod(0o1777 if kind == "sticky" else 0o755)
+        os.chown(place, 0 if kind == "sticky" else 65534, -1)
+    mode = place.lstat().st_mode
+    with pytest.raises(Refused, match="not the worker's alone"), taken_room(Checks(user="nobody"), place):
+        raise AssertionError
+    assert (place.lstat().st_mode, list((tmp_path / "real").iterdir())) == (mode, [])
+
+
+def test_guest_who_is_the_worker_s_own_user_has_neither_its_environment_nor_new_rights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("setpriv")
+    monkeypatch.setenv("PLANTED", "secret")
+    room = Room(tmp_path / "room", Guest(tmp_path / "room/home", tmp_path / "room/tmp", time.monotonic() + 60))
+    room.renew()
+    room.prove([Path("/proc/self/environ")], str)
+    lines = said(room.guest, "id -u; grep NoNewPrivs /proc/self/status; env; mkdir -p ~/shut/in; chmod 000 ~/shut")
+    assert lines[:2] == [str(os.geteuid()), "NoNewPrivs:\t1"]
+    assert "PLANTED" not in " ".join(lines)
+    room.clear()
+    assert not room.folder.exists()
 
 
 @pytest.mark.parametrize(

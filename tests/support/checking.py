@@ -94,8 +94,8 @@ class Place:
         return Ended(str(state.state_details.flow_run_id), found if isinstance(found, BaseException) else None)
 
     def left(self) -> list[str]:
-        """Return what is left of all checks in the folder where they work; the locks apart."""
-        return [path.name for path in (self.work / "checks").iterdir() if path.suffix != ".lock"]
+        """Return what is left of all checks in the folder where they work."""
+        return [path.name for path in (self.work / "checks").iterdir()]
 
 
 class Ended:

@@ -13,11 +13,13 @@ from blocks.context import Context
 from blocks.fence import Fence
 from blocks.metrics.prometheus import PrometheusMetrics
 from blocks.routers.haproxy_config import Exposed, service_sections
+from tasks.common.delivery import Report, Told
 from tasks.common.estate import Environment, Estate
 from tasks.common.gates import COVERAGE, REHEARSED, SCANS, SOURCES, TESTS, Gate
 from tasks.common.lease import Lease, LeaseLost
 from tasks.common.promql import fill
 from tasks.gate.model import Names
+from tests.support.deliveries import delivery
 from tests.support.docs import FOR_REAL, ROOT, blocks_of, firsts, load, section
 from tests.support.grants import holding
 from tests.support.ledger import open_ledger, record
@@ -86,6 +88,9 @@ def test_documented_grants_are_enough_for_a_worker_and_the_documented_queries_sh
             worker.begin(record())
             assert isinstance(worker.leases.acquire("campus/production", "run-1", 60), Lease)
             worker.leases.acquire("campus/production", "run-2", 60)
+            worker.deliveries.keep(delivery())
+            worker.deliveries.settle("delivery-1", run_id="run-1")
+            worker.deliveries.note_report("delivery-1", Report(1, Told.SUCCESS, delivery().received_at))
             with psycopg.connect(address) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute("delete from slipway.evidence")
             held, queued = (root.execute(query).fetchall() for query in leases.strip().split(";")[:2])
