@@ -84,7 +84,7 @@ def _worker(url: str) -> str:
         raise Refused(
             "no worker is online",
             on=f"work pool {DEPLOYMENT}",
-            next_action=f"start one: prefect worker start --pool {DEPLOYMENT} (the lab: 'slipway up')",
+            next_action="start one: 'slipway worker' (the lab: 'slipway up')",
         )
     return ", ".join(online)
 

@@ -67,7 +67,7 @@ class Push:
     def parts_s(self) -> dict[str, float]:
         """Return how long each part took; the first can be below 0: a run may be there before its answer arrives."""
         moments = (self.answered_s, self.created_s, self.submitted_s, self.process_s, self.first_line_s)
-        return {name: after - before for name, before, after in zip(PARTS, moments, moments[1:], strict=True)}
+        return {name: after - before for name, before, after in zip(PARTS, moments[:-1], moments[1:], strict=True)}
 
 
 @dataclass(frozen=True)

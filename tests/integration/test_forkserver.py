@@ -43,12 +43,22 @@ def test_flow_ends_with_the_code_that_python_would_end_with(place: Place, flow: 
         assert run.end() == code
 
 
-def test_many_runs_at_once_do_not_disturb_one_another(place: Place) -> None:
-    with place.server(), place.launched(WAIT) as first, place.launched("import sys\nsys.exit(3)") as second:
+def test_run_has_no_variable_that_only_the_fork_server_has(place: Place) -> None:
+    flow = "import os\nprint(os.environ.get('SLIPWAY_WORD'))"
+    with place.server(SLIPWAY_WORD="of the server"), place.launched(flow) as run:
+        assert (run.end(), run.out) == (0, "None\n")
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_runs_at_the_same_time_end_each_for_itself(place: Place, order: tuple[int, int]) -> None:
+    with place.server(), place.launched(WAIT) as first:
         first.flow()
-        assert second.end() == 3
-        (first.folder / "go").touch()
-        assert first.end() == 0
+        with place.launched(WAIT) as second:
+            second.flow()
+            for number in order:
+                run = (first, second)[number]
+                (run.folder / "go").touch()
+                assert run.end() == 0
 
 
 def test_runs_do_not_share_their_random_numbers_nor_their_modules(place: Place) -> None:

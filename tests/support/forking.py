@@ -47,10 +47,10 @@ class Place:
         (folder / "code").write_text("1")
 
     @contextmanager
-    def server(self) -> Iterator["subprocess.Popen[bytes]"]:
-        """A fork server is there."""
+    def server(self, **env: str) -> Iterator["subprocess.Popen[bytes]"]:
+        """A fork server is there, with variables of its own."""
         argv = [sys.executable, "-m", "tests.support.forking", str(self.socket)]
-        with running(argv, log=self.folder / "server.log", env=self._env(), cwd=ROOT) as process:
+        with running(argv, log=self.folder / "server.log", env=self._env(env), cwd=ROOT) as process:
             wait_until(self.socket.exists, what="the fork server")
             yield process
 

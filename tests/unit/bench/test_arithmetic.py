@@ -4,12 +4,15 @@ import pytest
 
 from tests.bench.arithmetic import (
     BETWEEN,
+    PARTS,
     START_UP,
+    Push,
     ReleaseTimes,
     Spread,
     Task,
     measurably_slower,
     most_expensive,
+    percentile,
 )
 
 _BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -24,6 +27,17 @@ def _release(*tasks: Task, commands_s: dict[str, float] | None = None, start_up_
 
 def test_spread_has_the_median_and_the_ends() -> None:
     assert Spread.of([3.0, 1.0, 10.0, 2.0]) == Spread(2.5, 1.0, 10.0, 4)
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, 1), (19, 19), (20, 19), (30, 29), (100, 95)])
+def test_percentile_has_so_many_of_the_values_at_or_under_it(count: int, expected: int) -> None:
+    assert percentile(range(count, 0, -1), 95) == expected
+
+
+def test_parts_of_a_push_are_in_order_and_make_up_the_whole() -> None:
+    push = Push(10.0, 10.25, 10.75, 11.0, 12.0)
+    assert push.parts_s == dict(zip(PARTS, (0.25, 0.5, 0.25, 1.0), strict=True))
+    assert sum(push.parts_s.values()) == push.total_s == 2.0
 
 
 @pytest.mark.parametrize(
