@@ -16,6 +16,7 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.events.schemas.automations import Automation, AutomationCore
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.types import SecretDict
 
 from blocks.orchestrator import asking
 from tasks.common.errors import Refused
@@ -121,8 +122,7 @@ def _blocks(client: SyncPrefectClient) -> list[Resource]:
         found = client.read_block_document_by_name(ALARM, Webhook.get_block_type_slug(), include_secrets=True)
     except ObjectNotFound:
         return []
-    data = found.data
-    return [Resource(Kind.BLOCK, ALARM, {"method": data.get("method"), "url": data.get("url")})]
+    return [Resource(Kind.BLOCK, ALARM, {key: found.data.get(key) for key in ("method", "url", "headers")})]
 
 
 def _all_automations(client: SyncPrefectClient) -> list[Automation]:
@@ -171,7 +171,7 @@ def _make_pool(client: SyncPrefectClient, resource: Resource) -> None:
 def _write_block(client: SyncPrefectClient, resource: Resource) -> None:
     del client
     spec: Mapping[str, Any] = resource.spec
-    block: Block = Webhook(method=spec["method"], url=spec["url"])
+    block: Block = Webhook(method=spec["method"], url=spec["url"], headers=SecretDict(spec["headers"]))
     block.save(resource.name, overwrite=True, _sync=True)  # type: ignore[call-arg]
 
 

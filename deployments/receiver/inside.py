@@ -9,13 +9,14 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from fastapi import FastAPI, Request
+from fastapi import BackgroundTasks, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from deployments.receiver.alarms import Alarm, Alarms
 from deployments.receiver.dispatcher import Dispatcher
 from deployments.receiver.seen import Seen
 from tasks.common.delivery import Deliveries, Delivery, Status
@@ -42,12 +43,13 @@ def again(delivery: Delivery) -> Delivery:
     return replace(delivery, id=id_, event=event, start=start, status=Status.WAITING, why="")
 
 
-def make_inside(deliveries: Deliveries, dispatcher: Dispatcher, seen: Seen, host: str) -> FastAPI:
+def make_inside(deliveries: Deliveries, dispatcher: Dispatcher, alarms: Alarms, seen: Seen, host: str) -> FastAPI:
     """Return the application.
 
     Args:
         deliveries: where they are kept.
         dispatcher: starts what is asked for once more.
+        alarms: tells people what the Prefect server has found.
         seen: figures, and what was refused.
         host: under which name it is reached; also as localhost.
     """
@@ -93,6 +95,18 @@ def make_inside(deliveries: Deliveries, dispatcher: Dispatcher, seen: Seen, host
         log.info("delivery %s is asked for again as %s", delivery_id, kept.id)
         dispatcher.wake()
         return RedirectResponse("/", 303)
+
+    @app.post("/alarms", status_code=202)
+    async def take_alarm(alarm: Alarm, later: BackgroundTasks) -> dict[str, str]:
+        """Have people told of what the Prefect server has found; they are told after the answer."""
+        try:
+            message = await run_in_threadpool(alarms.take, alarm)
+        except SlipwayError as error:
+            raise HTTPException(503, f"{error.what}: nobody was told; {error.next_action}") from error
+        if message is None:
+            return {"status": "nothing to tell"}
+        later.add_task(alarms.tell, message)
+        return {"status": "telling"}
 
     @app.get("/metrics")
     async def metrics() -> Response:

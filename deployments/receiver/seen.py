@@ -56,6 +56,12 @@ class Seen:
             ["result"],
             registry=self.registry,
         )
+        self._alarms = Counter(
+            "slipway_alarms",
+            "messages about alarms, by what became of them: told, failed",
+            ["result"],
+            registry=self.registry,
+        )
         self._waiting = Gauge(
             "slipway_deliveries_waiting", "deliveries whose runs are not started yet", registry=self.registry
         )
@@ -69,6 +75,10 @@ class Seen:
         # Only the status is a label: who is not known could else make as many figures as there are names.
         self._refused.labels(str(status)).inc()
         self.refused.append(Refused(datetime.now(UTC), source[:40], status, what))
+
+    def alarm(self, told: bool) -> None:
+        """A channel was told of an alarm, or could not be."""
+        self._alarms.labels("told" if told else "failed").inc()
 
     def started(self) -> None:
         """A run was started."""

@@ -1,6 +1,6 @@
 """`slipway receive`: the receiver as a server."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Thread
 
@@ -8,14 +8,19 @@ import uvicorn
 from fastapi import FastAPI
 
 from blocks.estate import OpenEstate
+from deployments.receiver.alarms import Alarms
 from deployments.receiver.app import Receiver, make_app
 from deployments.receiver.dispatcher import Dispatcher
+from deployments.receiver.finding import find_run
 from deployments.receiver.inside import make_inside
 from deployments.receiver.limits import Limits
 from deployments.receiver.reporter import Reporter
 from deployments.receiver.seen import Seen
 from tasks.common.errors import Refused
 from tasks.common.run_steps import page_of, start_run, states_of
+from tasks.notify.model import Delivery, Message
+from tasks.notify.ports import Channel
+from tasks.notify.steps import WITHIN_S, Sending
 
 _ENDS_WITHIN_S = 10
 
@@ -30,16 +35,16 @@ def serve(estate: OpenEstate, host: str, port: int, inside: tuple[str, int]) -> 
         inside: address and port for the team: recent deliveries, figures.
 
     Raises:
-        Refused: the estate names no webhooks, a secret or token of theirs is missing, the address of a forge's API is
-            not encrypted, or the port for the team is taken.
+        Refused: the estate names neither webhooks nor channels, a secret or token of theirs is missing, the address of
+            a forge's API is not encrypted, or the port for the team is taken.
         Retryable: the ledger does not answer.
     """
     sources, secrets = estate.file.webhooks, estate.context.secrets
-    if not sources:
+    if not sources and not estate.notifiers:
         raise Refused(
-            "there is nobody to receive webhooks from",
+            "there is nobody to receive webhooks from, and nobody to tell of alarms",
             on=f"the estate {estate.file.estate}",
-            next_action="add a source under webhooks of the estate file",
+            next_action="add a source under webhooks of the estate file, or a channel under notifications",
         )
     # All at once, before the first delivery: a source whose secret is missing would refuse everything.
     for source in sources.values():
@@ -52,7 +57,8 @@ def serve(estate: OpenEstate, host: str, port: int, inside: tuple[str, int]) -> 
     receiver = Receiver(sources, secrets, deliveries, dispatcher.wake)
     reporter = Reporter(deliveries, estate.ledger.leases, estate.forges(), states_of, page_of, secrets.redact, seen)
     app = make_app(receiver, deliveries, dispatcher, Limits(sources), seen)
-    with _beside(make_inside(deliveries, dispatcher, seen, inside[0]), *inside):
+    alarms = Alarms(estate.file, estate.notifiers, find_run, _send, seen)
+    with _beside(make_inside(deliveries, dispatcher, alarms, seen, inside[0]), *inside):
         reporter.start()
         try:
             uvicorn.Server(_config(app, host, port)).run()
@@ -89,6 +95,10 @@ def _beside(app: FastAPI, host: str, port: int) -> Iterator[None]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+def _send(channels: Sequence[Channel], message: Message) -> Sequence[Delivery]:
+    return Sending(message, channels, WITHIN_S).deliveries()
 
 
 def _start(flow: str, parameters: Mapping[str, str], key: str) -> str:

@@ -113,6 +113,7 @@ def json_payload(message: Message) -> dict[str, object]:
                 "estate": about.estate,
                 "service": about.service,
                 "environment": about.environment,
+                "schedule": about.schedule,
             },
             "facts": dict(facts(message)),
             "link": page(message),

@@ -51,7 +51,8 @@ def incident_event(message: Message, routing_key: str) -> dict[str, object] | No
 
 def incident_key(about: About) -> str:
     """Return what an incident is known by: the same for all messages about the same thing, never too long."""
-    whole = "/".join(["slipway", about.estate, about.environment, about.service, about.topic])
+    parts = ["slipway", about.estate, about.environment, about.service, about.topic]
+    whole = "/".join([*parts, about.schedule] if about.schedule else parts)
     if len(whole) <= KEY_AT_MOST:
         return whole
     return f"slipway/{hashlib.sha256(whole.encode()).hexdigest()}"

@@ -16,6 +16,8 @@ class Topic(StrEnum):
     """Whether it is as it was left."""
     RECONCILIATION = "reconciliation"
     """Whether runs that have died could be brought to an end."""
+    RUN = "run"
+    """Whether runs come, and come to a good end."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,14 @@ class About:
         estate: the estate's name.
         service: which service; '' for all of them.
         environment: where; '' for the whole estate.
+        schedule: which schedule; '' for none.
     """
 
     topic: Topic
     estate: str
     service: str = ""
     environment: str = ""
+    schedule: str = ""
 
     def __str__(self) -> str:
         """Return 'campus in production of lab', or 'lab' where it is about the whole estate."""

@@ -36,7 +36,10 @@ def wanted(flows: Sequence[FlowSpec], estate: Estate) -> tuple[Resource, ...]:
     _require_known(flows, estate)
     by_name = {flow.name: flow for flow in flows}
     found = [Resource(Kind.POOL, name, {"type": "process"}) for name in sorted({flow.pool for flow in flows})]
-    found.append(Resource(Kind.BLOCK, ALARM, {"method": "POST", "url": f"{estate.receiver.rstrip('/')}/alarms"}))
+    # Without it Prefect sends a filled-in template as plain text.
+    headers = {"Content-Type": "application/json"}
+    address = f"{estate.receiver.rstrip('/')}/alarms"
+    found.append(Resource(Kind.BLOCK, ALARM, {"method": "POST", "url": address, "headers": headers}))
     for flow in flows:
         found.append(_deployment(flow))
         found += [_trigger(flow, each) for each in flow.triggers]

@@ -20,6 +20,7 @@ from tasks.common.errors import Retryable
 from tests.support.deliveries import delivery
 from tests.support.needs import need
 from tests.support.processes import free_port, listens, wait_until
+from tests.support.receiving import no_alarms
 
 NASTY = '<script>document.title="owned"</script><img src=x onerror="document.title=1">'
 
@@ -31,7 +32,7 @@ class Place:
         self.deliveries, self.seen = deliveries, Seen()
         self.keys: list[str] = []
         self.dispatcher = Dispatcher(deliveries, self.start, str, self.seen)
-        self.app = make_inside(deliveries, self.dispatcher, self.seen, "testserver")
+        self.app = make_inside(deliveries, self.dispatcher, no_alarms(), self.seen, "testserver")
         self.client = TestClient(self.app, follow_redirects=False)
 
     def start(self, flow: str, parameters: Mapping[str, str], key: str) -> str:

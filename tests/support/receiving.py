@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from blocks.memory.deliveries import MemoryDeliveries
 from blocks.secrets import Secrets
+from deployments.receiver.alarms import Alarms
 from deployments.receiver.app import Receiver, make_app
 from deployments.receiver.dispatcher import Dispatcher
 from deployments.receiver.inside import make_inside
@@ -19,8 +20,14 @@ from deployments.receiver.seen import Seen
 from tasks.common.webhooks import WebhookSource
 from tests.support.deliveries import cloudevents_source, generic_source, source
 from tests.support.processes import free_port, listens, wait_until
+from tests.support.server import estate
 
 WITHIN_S = 20.0
+
+
+def no_alarms() -> Alarms:
+    """Return what tells nobody of anything."""
+    return Alarms(estate(), (), lambda run_id: None, lambda channels, message: (), Seen())
 
 
 class Receiving:
@@ -43,7 +50,7 @@ class Receiving:
         self.dispatcher = Dispatcher(self.deliveries, self._start, secrets.redact, self.seen)
         receiver = Receiver(self.sources, secrets, self.deliveries, self.dispatcher.wake)
         self.app = make_app(receiver, self.deliveries, self.dispatcher, Limits(self.sources), self.seen)
-        self.inside = make_inside(self.deliveries, self.dispatcher, self.seen, "testserver")
+        self.inside = make_inside(self.deliveries, self.dispatcher, no_alarms(), self.seen, "testserver")
 
     def _start(self, flow: str, parameters: Mapping[str, str], key: str) -> str:
         self.asked[key] = parameters
