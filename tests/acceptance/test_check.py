@@ -15,7 +15,7 @@ from blocks.rooms import GROUPS
 from tasks.common.errors import Refused
 from tests.support.checking import Ended, Place
 from tests.support.prefect_server import flows_of
-from tests.support.processes import running, wait_until
+from tests.support.processes import running, short_folder, wait_until
 from tests.support.small import SERVICE, sarif
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -35,8 +35,9 @@ def _prefect(prefect_api: str) -> Iterator[None]:
 
 
 @pytest.fixture
-def place(tmp_path: Path, database_url: str) -> Place:
-    return Place(tmp_path, database_url)
+def place(database_url: str) -> Iterator[Place]:
+    with short_folder() as folder:
+        yield Place(folder, database_url)
 
 
 def running_guests(place: Place) -> list[int]:
