@@ -121,7 +121,7 @@ def test_pull_request_cannot_take_its_scans_away_nor_accept_what_they_find(place
 
 
 def test_build_cannot_clean_up_before_the_scan(place: Place) -> None:
-    clean = "cp clean.sarif report.sarif; mkdir -p ~/.config; echo planted > ~/.config/tool; setsid sleep 600 &"
+    clean = "cp clean.sarif report.sarif; touch ~/planted; setsid sleep 600 &"
     files = {"report.sarif": sarif("do not"), "clean.sarif": sarif()}
     build = {**SERVICE["build"], "command": ["sh", "-c", clean]}
     assert "lint found 1 that block" in str(place.check(place.pull_request("Tidy up", files, build=build)).error)

@@ -23,7 +23,8 @@ from tests.support.repositories import Repo
 from tests.support.small import SERVICE, sarif
 
 USER = "nobody"
-SCAN = {"tool": "lint", "command": ["cp", "report.sarif", "{output}"]}
+# It notices what somebody has put into its home before it.
+SCAN = {"tool": "lint", "command": ["sh", "-c", 'cp report.sarif "$0"; test ! -e ~/planted || exit 9', "{output}"]}
 
 
 class Place:
