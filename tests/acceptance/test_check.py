@@ -15,7 +15,7 @@ from blocks.rooms import GROUPS
 from tasks.common.errors import Refused
 from tests.support.checking import Ended, Place
 from tests.support.prefect_server import flows_of
-from tests.support.processes import running, wait_until
+from tests.support.processes import running, short_folder, wait_until
 from tests.support.small import SERVICE, sarif
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -35,8 +35,9 @@ def _prefect(prefect_api: str) -> Iterator[None]:
 
 
 @pytest.fixture
-def place(tmp_path: Path, database_url: str) -> Place:
-    return Place(tmp_path, database_url)
+def place(database_url: str) -> Iterator[Place]:
+    with short_folder() as folder:
+        yield Place(folder, database_url)
 
 
 def running_guests(place: Place) -> list[int]:
@@ -120,7 +121,7 @@ def test_pull_request_cannot_take_its_scans_away_nor_accept_what_they_find(place
 
 
 def test_build_cannot_clean_up_before_the_scan(place: Place) -> None:
-    clean = "cp clean.sarif report.sarif; mkdir -p ~/.config; echo planted > ~/.config/tool; setsid sleep 600 &"
+    clean = "cp clean.sarif report.sarif; touch ~/planted; setsid sleep 600 &"
     files = {"report.sarif": sarif("do not"), "clean.sarif": sarif()}
     build = {**SERVICE["build"], "command": ["sh", "-c", clean]}
     assert "lint found 1 that block" in str(place.check(place.pull_request("Tidy up", files, build=build)).error)

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,19 +13,25 @@ from blocks.shell import TimedOut, run
 from tasks.common.checks import Checks
 from tasks.common.errors import Refused
 from tests.support.needs import missing, need
-from tests.support.processes import pytest_folders, wait_until
+from tests.support.processes import short_folder, wait_until
 
 GROUP = GROUPS[-1]
 
 
 @pytest.fixture
-def guest(tmp_path: Path) -> Guest:
+def folder() -> Iterator[Path]:
+    """A folder that others may enter: pytest's own is closed to them by every session that begins."""
+    with short_folder() as made:
+        made.chmod(0o711)
+        yield made
+
+
+@pytest.fixture
+def guest(folder: Path) -> Guest:
     need("setpriv")
     if os.geteuid() != 0:
         missing("only root can run commands as another user")
-    for each in pytest_folders(tmp_path):
-        each.chmod(0o711)
-    return Guest(tmp_path, tmp_path, time.monotonic() + 60, 65534, GROUP)
+    return Guest(folder, folder, time.monotonic() + 60, 65534, GROUP)
 
 
 def said(guest: Guest, script: str, **env: str) -> list[str]:
@@ -77,34 +84,34 @@ def test_flood_of_lines_is_cut(guest: Guest) -> None:
     assert lines[-1] == "[more than 2000 lines: the rest is not shown]"
 
 
-def test_two_rooms_are_apart_and_a_third_waits_for_nobody(guest: Guest, tmp_path: Path) -> None:
+def test_two_rooms_are_apart_and_a_third_waits_for_nobody(guest: Guest, folder: Path) -> None:
     checks = Checks(user="nobody")
-    with taken_room(checks, tmp_path / "checks") as one, taken_room(checks, tmp_path / "checks") as two:
+    with taken_room(checks, folder / "checks") as one, taken_room(checks, folder / "checks") as two:
         assert one.guest.gid != two.guest.gid
         (one.guest.home / "mine").write_text("of one")
         assert "Permission denied" in " ".join(said(two.guest, f"cat {one.guest.home}/mine"))
         said(one.guest, f"mkdir -p {one.guest.home}/closed/deep; chmod 000 {one.guest.home}/closed")
     wait_until(lambda: not one.folder.exists(), what="the end of the room")
-    assert list((tmp_path / "checks").iterdir()) == []
+    assert list((folder / "checks").iterdir()) == []
 
 
-def test_guest_cannot_take_a_room_from_others(guest: Guest, tmp_path: Path) -> None:
+def test_guest_cannot_take_a_room_from_others(guest: Guest, folder: Path) -> None:
     need("flock")
-    with taken_room(Checks(user="nobody"), tmp_path / "checks") as room:
+    with taken_room(Checks(user="nobody"), folder / "checks") as room:
         locks = " ".join(f"{LOCKS}/{group}.lock" for group in GROUPS)
         lines = said(room.guest, f"for lock in {locks}; do flock -n $lock echo TAKEN; done; ls {LOCKS}")
     assert "Permission denied" in " ".join(lines)
     assert "TAKEN" not in lines
 
 
-def test_rooms_of_two_estates_on_one_machine_have_no_group_in_common(guest: Guest, tmp_path: Path) -> None:
+def test_rooms_of_two_estates_on_one_machine_have_no_group_in_common(guest: Guest, folder: Path) -> None:
     checks = Checks(user="nobody")
-    with taken_room(checks, tmp_path / "one") as one, taken_room(checks, tmp_path / "two") as two:
+    with taken_room(checks, folder / "one") as one, taken_room(checks, folder / "two") as two:
         assert one.guest.gid != two.guest.gid
 
 
-def test_rooms_that_dead_workers_have_left_are_cleared_and_those_at_work_are_not(guest: Guest, tmp_path: Path) -> None:
-    checks, place = Checks(user="nobody"), tmp_path / "checks"
+def test_rooms_that_dead_workers_have_left_are_cleared_and_those_at_work_are_not(guest: Guest, folder: Path) -> None:
+    checks, place = Checks(user="nobody"), folder / "checks"
     with taken_room(checks, place) as at_work:
         for name in (f"{GROUPS[5]}", f"{GROUPS[5]}.private"):
             (place / name / "home").mkdir(parents=True)
@@ -116,12 +123,12 @@ def test_rooms_that_dead_workers_have_left_are_cleared_and_those_at_work_are_not
 
 @pytest.mark.parametrize("kind", ["sticky", "link", "of others"])
 def test_folder_that_is_not_the_worker_s_alone_is_refused_and_left_as_it_is(
-    guest: Guest, tmp_path: Path, kind: str
+    guest: Guest, folder: Path, kind: str
 ) -> None:
-    place = tmp_path / "place"
-    (tmp_path / "real").mkdir()
+    place = folder / "place"
+    (folder / "real").mkdir()
     if kind == "link":
-        place.symlink_to(tmp_path / "real")
+        place.symlink_to(folder / "real")
     else:
         place.mkdir()
         place.chmod(0o1777 if kind == "sticky" else 0o755)
@@ -129,15 +136,15 @@ def test_folder_that_is_not_the_worker_s_alone_is_refused_and_left_as_it_is(
     mode = place.lstat().st_mode
     with pytest.raises(Refused, match="not the worker's alone"), taken_room(Checks(user="nobody"), place):
         raise AssertionError
-    assert (place.lstat().st_mode, list((tmp_path / "real").iterdir())) == (mode, [])
+    assert (place.lstat().st_mode, list((folder / "real").iterdir())) == (mode, [])
 
 
 def test_guest_who_is_the_worker_s_own_user_has_neither_its_environment_nor_new_rights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     need("setpriv")
     monkeypatch.setenv("PLANTED", "secret")
-    room = Room(tmp_path / "room", Guest(tmp_path / "room/home", tmp_path / "room/tmp", time.monotonic() + 60))
+    room = Room(folder / "room", Guest(folder / "room/home", folder / "room/tmp", time.monotonic() + 60))
     room.renew()
     room.prove([Path("/proc/self/environ")], str)
     lines = said(room.guest, "id -u; grep NoNewPrivs /proc/self/status; env; mkdir -p ~/shut/in; chmod 000 ~/shut")
