@@ -29,6 +29,7 @@ from tests.support.approving import (
     processes_of,
     question_text,
 )
+from tests.support.events import names_of
 from tests.support.lab import LabPlace, Users, failures
 from tests.support.notifying import Chat, running_chat
 from tests.support.processes import wait_until
@@ -102,9 +103,10 @@ class TestReleaseThatAsksTwice:
             assert result in text
         assert re.search(r"\d+\. shift (blue|green) to 25 %", text), "the plan is missing"
 
-    def test_people_are_told_that_an_answer_is_wanted(self, waiting: Waiting) -> None:
+    def test_people_and_automations_are_told_that_an_answer_is_wanted(self, lab: LabPlace, waiting: Waiting) -> None:
         told = [str(message) for message in waiting.chat.taken]
         assert any(f"slipway approve {waiting.run.id[:8]}" in message for message in told), told
+        assert names_of(lab.lab.api_url, waiting.run.id) == ["slipway.release.approval-wanted"]
 
     @pytest.mark.parametrize(
         ("filled_in", "why"),

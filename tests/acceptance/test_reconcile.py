@@ -14,6 +14,7 @@ from blocks.routers.haproxy_config import Names
 from blocks.routers.haproxy_files import read_map, write_share_map
 from tasks.release.account import NOTHING
 from tasks.release.model import Kind, Outcome
+from tests.support.events import await_events, events_of, names_of, related_to
 from tests.support.lab import LabPlace, failures, kill
 from tests.support.notifying import running_chat
 from tests.support.processes import wait_until
@@ -63,6 +64,10 @@ def test_crashed_release_is_rolled_back_by_the_automation_and_nobody_else(lab: L
     assert record.error is not None and "Prefect says Crashed" in record.error
     assert lab.serving() == {lab.name(stable): 100.0}
     assert lab.instances_of(candidate) == []
+    (event,) = await_events(lab.lab.api_url, run.id)
+    assert event["event"] == "slipway.release.rolled-back", "it did not end without its event"
+    (by,) = runs_of(lab, "reconcile", since)
+    assert sorted(related_to(event, "flow-run")) == sorted(f"prefect.flow-run.{each}" for each in (run.id, by["id"]))
     made_by = [(r["created_by"]["type"], r["created_by"]["display_value"]) for r in runs_of(lab, "reconcile", since)]
     assert made_by == [("AUTOMATION", CRASHED)]
 
@@ -190,6 +195,7 @@ def test_release_that_died_in_the_build_is_closed_and_nothing_was_touched(lab: L
     assert not [e for e in run.evidence if e.kind == "place"], "the build was over before the kill"
     assert reconcile(lab).state == "Completed"
     assert run.record.outcome is Outcome.FAILED
+    assert names_of(lab.lab.api_url, run.id) == ["slipway.release.failed"]
     assert (_production(lab), _staging(lab)) == before
 
 
@@ -249,6 +255,10 @@ def test_what_was_changed_by_hand_is_reported_once_and_left_as_it_is(lab: LabPla
             assert expected in first.report
         told = len(chat.taken)
         assert told == 1
+        wait_until(
+            lambda: "slipway.reconcile.drift" in {each["event"] for each in events_of(lab.lab.api_url, "")},
+            what="the event of the drift",
+        )
         assert reconcile(lab).report == first.report
         assert len(chat.taken) == told, "the same drift was told of twice"
         assert _production(lab) == found, "drift was not only reported"

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from tasks.release.model import Kind, Outcome
+from tests.support.events import await_events, related_to
 from tests.support.lab import LabPlace, Released, failures, first_release, release_under_load
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -93,6 +94,16 @@ def test_prefect_shows_the_run_each_step_and_the_summary(lab: LabPlace, v2: Rele
     artifacts = {item["key"]: item["data"] for item in lab.prefect("POST", "/artifacts/filter", wanted)}
     summary = artifacts["release-campus-production"]
     assert all(fact in summary for fact in ("**succeeded**", v2.record.commit, str(v2.record.digest)))
+
+
+def test_end_of_a_release_is_an_event_for_automations(lab: LabPlace, v2: Released, v3: Released) -> None:
+    (good,), (bad,) = (await_events(lab.lab.api_url, each.record.id) for each in (v2, v3))
+    assert (good["event"], bad["event"]) == ("slipway.release.promoted", "slipway.release.rolled-back")
+    assert good["resource"]["prefect.resource.id"] == "slipway.service.campus.production"
+    assert (good["payload"]["commit"], good["payload"]["error"]) == (lab.versions["v2"], "")
+    assert "failed its checks" in bad["payload"]["error"]
+    assert related_to(good, "flow-run") == [f"prefect.flow-run.{v2.record.id}"]
+    assert len(related_to(good, "deployment")) == 1
 
 
 def test_release_that_breaks_under_traffic_is_rolled_back_by_itself(lab: LabPlace, v3: Released) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tasks.release.model import Kind, Outcome
+from tests.support.events import await_events
 from tests.support.lab import LabPlace, Released, failures, release_under_load
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -76,6 +77,11 @@ def test_rollback_by_hand_needs_no_rebuild_and_fails_no_request(lab: LabPlace, b
     first = next(r for r in lab.records() if (r.release, r.kind) == (lab.name("v1"), Kind.RELEASE))
     assert back.record.digest == first.digest
     assert [item.facts["reason"] for item in back.of("reason")] == ["users cannot find their courses"]
+
+
+def test_end_of_a_rollback_is_an_event_for_automations(lab: LabPlace, back: Released) -> None:
+    (event,) = await_events(lab.lab.api_url, back.record.id)
+    assert (event["event"], event["payload"]["release"]) == ("slipway.rollback.promoted", lab.name("v1"))
 
 
 def test_status_shows_who_serves(lab: LabPlace, back: Released) -> None:

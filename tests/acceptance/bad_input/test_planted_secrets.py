@@ -12,6 +12,7 @@ from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.logging.handlers import APILogHandler
 
 from tasks.release.model import Outcome
+from tests.support.events import await_events
 from tests.support.small import Ended, Small, sarif
 from tests.support.small_checks import (
     RUN_VALUE,
@@ -25,7 +26,7 @@ from tests.support.small_checks import (
 pytestmark = pytest.mark.server
 
 
-def test_planted_secrets_are_found_nowhere(small: Small, serving: str, tmp_path: Path) -> None:
+def test_planted_secrets_are_found_nowhere(small: Small, serving: str, tmp_path: Path, prefect_api: str) -> None:
     planted = tmp_path / "planted"
     planted.write_text(RUN_VALUE)
     leak = f"print('build says', open({str(planted)!r}).read())"
@@ -46,6 +47,7 @@ def test_planted_secrets_are_found_nowhere(small: Small, serving: str, tmp_path:
         "the ledger": f"{small.record(ended)} {small.ledger.evidence(ended.run_id)}",
         "the logs": _logs(ended),
         "the Prefect server": _prefect_objects(ended),
+        "our event": str(await_events(prefect_api, ended.run_id)),
         "process arguments": "\n".join(arguments),
     }
     assert "build says [redacted]" in told["the logs"]
@@ -53,6 +55,7 @@ def test_planted_secrets_are_found_nowhere(small: Small, serving: str, tmp_path:
     assert "scan says [redacted]" in told["the logs"]
     assert "found [redacted] and [redacted]" in told["the Prefect server"].replace("\\", ""), "Markdown's escapes apart"
     assert "app.py" in told["process arguments"]
+    assert "slipway.release.failed" in told["our event"]
     for value in (RUN_VALUE, TEST_VALUE):
         assert [place for place, text in told.items() if value in text] == []
 
