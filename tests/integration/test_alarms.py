@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Crashed, Failed, Running
 
 from blocks.context import Context
@@ -145,7 +146,12 @@ def shortened(found: Resource) -> Resource:
 @pytest.mark.server
 @pytest.mark.slow
 def test_prefect_server_finds_what_is_wrong_and_people_are_told(prefect_api: str) -> None:
-    place = Place(find_run)
+    def find(run_id: str) -> Run | None:
+        # The receiver's threads know nothing of this one's settings.
+        with temporary_settings({PREFECT_API_URL: prefect_api}):
+            return find_run(run_id)
+
+    place = Place(find)
     with serving(place.app) as port, flows_of(prefect_api), get_client(sync_client=True) as client:
         here = estate(schedules=SCHEDULES, receiver=f"http://127.0.0.1:{port}")
         goal = [each for each in wanted(FLOWS, here) if each.kind in (Kind.BLOCK, Kind.AUTOMATION)]
