@@ -76,7 +76,7 @@ def programs(lab: "Lab", code: Path) -> list[Program]:
             "prefect-worker",
             [*slipway, "worker", "--name", "lab", "--folder", str(run / "worker")],
             environment,
-            # It asks its runs to end itself, each once.
+            # It tells Prefect's worker itself: a second signal would kill that.
             group_is_asked=False,
         ),
         Program(

@@ -24,6 +24,7 @@ LAUNCHER = "slipway-run"
 POOL = "slipway"
 _ENDS = (signal.SIGTERM, signal.SIGINT)
 _WATCHED = {*_ENDS, signal.SIGCHLD}
+_POLLS_EVERY_S = "0.5"
 _LOOKS_EVERY_S = 60.0
 _PR_SET_PDEATHSIG = 1
 
@@ -114,7 +115,7 @@ def _worker_command(name: str) -> list[str]:
 def _environment(folder: Path) -> dict[str, str]:
     """Return the environment of both, which must be the same: else no run would be served warm."""
     path = os.pathsep.join([str(_write_launcher(folder)), os.environ.get("PATH", os.defpath)])
-    return {"PREFECT_WORKER_QUERY_SECONDS": "1", **os.environ, "PATH": path}
+    return {"PREFECT_WORKER_QUERY_SECONDS": _POLLS_EVERY_S, **os.environ, "PATH": path}
 
 
 def _write_launcher(folder: Path) -> Path:

@@ -195,6 +195,16 @@ def test_cancelled_run_ends_as_cancelled(service: Service) -> None:
     wait_until(gone(flow), what="the end of the flow")
 
 
+def test_nothing_of_a_run_is_left_when_its_service_was_told_to_end(service: Service) -> None:
+    service.await_warm()
+    run = _begin(service)
+    flow, _ = run.processes()
+    service.process.terminate()
+    assert service.process.wait(60) == 0, service.log
+    # Prefect's worker kills its runs without telling the server; to reconcile is what brings them to an end.
+    wait_until(gone(flow), what="the end of the flow")
+
+
 def test_run_goes_on_to_its_end_when_the_service_is_killed(service: Service) -> None:
     service.await_warm()
     run = _begin(service)
