@@ -14,7 +14,21 @@ from deployments.lab.lab import ROOT
 from tasks.common.errors import Refused
 from tasks.common.estate import Estate
 from tasks.common.schedules import DEPLOYMENT
+from tasks.common.webhooks import fill
 from tasks.server.model import FlowSpec
+
+_FILLED = {
+    "actor": "ada",
+    "base": "main",
+    "branch": "main",
+    "commit": "0" * 40,
+    "pull_ref": "refs/pull/1/head",
+    "pull_request": "1",
+    "ref": "main",
+    "repository": "acme/campus",
+    "tag": "v1",
+}
+"""What an event may say: forms may want more of a text than to be one."""
 
 
 def flow_specs() -> tuple[FlowSpec, ...]:
@@ -31,8 +45,9 @@ def require_parameters(estate: Estate) -> None:
     forms = {each["flow_name"]: _form(_flow(each["entrypoint"])) for each in _deployments()}
     asked = [(f"schedules.{name}", each.start, each.parameters) for name, each in estate.schedules.items()]
     for name, source in estate.webhooks.items():
-        rules = enumerate(source.rules)
-        asked += [(f"webhooks.{name}.rules.{at}", rule.start, rule.parameters) for at, rule in rules]
+        for at, rule in enumerate(source.rules):
+            parameters = {key: fill(text, _FILLED) for key, text in rule.parameters.items()}
+            asked.append((f"webhooks.{name}.rules.{at}", rule.start, parameters))
     found = [
         f"{place}.parameters{mistake}"
         for place, flow, parameters in asked

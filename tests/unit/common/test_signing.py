@@ -3,10 +3,9 @@
 import pytest
 
 from tasks.common.signing import signature, signing_key
-from tasks.common.webhooks import Forge
 from tasks.webhook.model import Forged
 from tasks.webhook.signature import verify
-from tests.support.deliveries import standard
+from tests.support.deliveries import source, standard
 from tests.unit.webhook.test_signature import BODY, NOW
 
 
@@ -29,4 +28,4 @@ def test_key_that_is_none_or_empty_is_refused_without_being_repeated(secret: byt
 
 def test_delivery_that_is_signed_with_the_empty_key_gets_nowhere() -> None:
     with pytest.raises(Forged, match="begins with whsec_"):
-        verify(Forge.GITLAB, standard(BODY, NOW, secret="whsec_"), BODY, ["whsec_"], NOW)
+        verify(source("gitlab"), standard(BODY, NOW, secret="whsec_"), BODY, ["whsec_"], NOW)

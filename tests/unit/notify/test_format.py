@@ -134,5 +134,6 @@ def test_another_message_is_another_one(other: Message) -> None:
 def test_message_about_the_whole_estate_has_no_place() -> None:
     data = json_payload(message(about=About(Topic.RECONCILIATION, "lab"), link="file:///etc/passwd"))["data"]
     assert isinstance(data, dict)
-    assert data["about"] == {"topic": "reconciliation", "estate": "lab", "service": "", "environment": ""}
+    nothing = {"service": "", "environment": "", "schedule": ""}
+    assert data["about"] == {"topic": "reconciliation", "estate": "lab", **nothing}
     assert data["link"] == ""

@@ -43,7 +43,7 @@ def test_page_has_the_numbers_of_the_code() -> None:
 def test_documented_refs_and_parameters_are_those_of_the_form() -> None:
     for ref in re.findall(r"`(refs/[^`]+)`", TEXT):
         assert CheckRequest(service="campus", commit="a" * 40, ref=ref).ref == ref
-    (rule,) = yaml.safe_load(re.findall(r"```text\n(.*?)```", TEXT, re.DOTALL)[0])["webhooks"]["github"]["rules"]
+    (rule,) = yaml.safe_load(files_of(PAGE)["pull-requests.yaml"])["webhooks"]["github"]["rules"]
     assert set(rule["parameters"]) <= set(CheckRequest.model_fields)
 
 
