@@ -9,7 +9,7 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,11 +23,12 @@ from tasks.common.errors import Retryable
 from tests.bench.place import Place
 from tests.bench.report import Section
 from tests.support.deliveries import RULE, github, pushed
+from tests.support.lab import children, kill
 from tests.support.processes import free_port, listens, running, wait_until
 
 CLAIM = (
     "500 deliveries in 10 s: all answered under 100 ms at the 99th percentile; each distinct one starts exactly one "
-    "run, also when the receiver is killed (SIGKILL) in the middle and started again."
+    "run, also when the receiver or the Prefect server is killed (SIGKILL) in the middle and started again."
 )
 _WITHIN_S, _BOUND_S, _AT_ONCE = 10.0, 0.1, 32
 _SECRET_VARIABLE = "SLIPWAY_BENCH_WEBHOOK"
@@ -90,9 +91,11 @@ def measure(place: Place, count: int) -> Section:
         quiet, started_s, runs = _sent(place, receiver, 1, count, lambda: None)
     with receiver.there() as pid:
         killed, again_s, killed_runs = _sent_and_killed(place, receiver, count + 1, count, pid)
+    with receiver.there():
+        away, back_s, away_runs = _sent(place, receiver, 2 * count + 1, count, lambda: _kill_server(place))
     times = sorted(answer.took_s for answer in quiet)
     p99 = times[min(len(times) - 1, int(len(times) * 0.99))]
-    answered = sum(answer.status == 202 for answer in quiet)
+    answered = taken(quiet)
     lost = sum(answer.status == 0 for answer in killed)
     facts = (
         f"{answered} of {count} were taken; the answer took {times[len(times) // 2] * 1000:.0f} ms at the median, "
@@ -100,12 +103,17 @@ def measure(place: Place, count: int) -> Section:
         f"They started {runs} runs, the last one {started_s:.1f} s after the last delivery was sent.",
         f"Through a kill: {lost} of {count} got no answer and were sent again when the receiver was back; together "
         f"they started {killed_runs} runs, the last one {again_s:.1f} s after that.",
+        f"Through a kill of the Prefect server: {taken(away)} of {count} were taken; they started {away_runs} runs, "
+        f"the last one {back_s:.1f} s after the last delivery was sent.",
     )
     return Section(
         name="deliveries",
         title="Deliveries of webhooks",
         claim=CLAIM,
-        met=answered == count and p99 < _BOUND_S and runs == killed_runs == count and lost > 0,
+        met=answered == taken(away) == count
+        and p99 < _BOUND_S
+        and runs == killed_runs == away_runs == count
+        and lost > 0,
         facts=facts,
         data={
             "deliveries": count,
@@ -115,6 +123,7 @@ def measure(place: Place, count: int) -> Section:
             "runs": runs,
             "unanswered_by_the_kill": lost,
             "runs_through_the_kill": killed_runs,
+            "runs_through_a_kill_of_the_prefect_server": away_runs,
         },
     )
 
@@ -128,6 +137,18 @@ def _sent(
     sent_at_s = time.monotonic()
     _await_started(place)
     return answers, time.monotonic() - sent_at_s, _runs(place) - before
+
+
+def taken(answers: Sequence[Answer]) -> int:
+    """Return how many deliveries were taken."""
+    return sum(answer.status == 202 for answer in answers)
+
+
+def _kill_server(place: Place) -> None:
+    """The Prefect server is killed in the middle; supervisord starts it again."""
+    time.sleep(_WITHIN_S / 2)
+    server = place.lab.supervisor.processes()["prefect-server"].pid
+    kill(server, *children(server))
 
 
 def _sent_and_killed(
@@ -177,6 +198,14 @@ def _await_started(place: Place) -> None:
 
 def _runs(place: Place) -> int:
     """Return how many runs of releases the Prefect server has."""
+    wait_until(lambda: _answers(place), within_s=120, what="the Prefect server")
     wanted = {"flows": {"name": {"any_": ["release"]}}}
     answer = httpx.post(f"{place.lab.api_url}/flow_runs/count", json=wanted, headers=place.lab.headers, timeout=60)
     return int(answer.raise_for_status().json())
+
+
+def _answers(place: Place) -> bool:
+    try:
+        return httpx.get(f"{place.lab.api_url}/health", timeout=5).is_success
+    except httpx.HTTPError:
+        return False
