@@ -11,6 +11,7 @@ from tests.support.needs import need
 _ORDER = (
     "test_release",
     "test_rollback",
+    "test_by_the_clock",
     "test_interrupted",
     "test_approval",
     "test_approval_faults",
