@@ -106,7 +106,7 @@ class TestReleaseThatAsksTwice:
     def test_people_and_automations_are_told_that_an_answer_is_wanted(self, lab: LabPlace, waiting: Waiting) -> None:
         told = [str(message) for message in waiting.chat.taken]
         assert any(f"slipway approve {waiting.run.id[:8]}" in message for message in told), told
-        assert names_of(lab.lab.api_url, waiting.run.id) == ["slipway.release.approval-wanted"]
+        assert names_of(lab.lab.api_url, waiting.run.id, headers=lab.lab.headers) == ["slipway.release.approval-wanted"]
 
     @pytest.mark.parametrize(
         ("filled_in", "why"),

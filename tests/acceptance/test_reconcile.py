@@ -64,7 +64,7 @@ def test_crashed_release_is_rolled_back_by_the_automation_and_nobody_else(lab: L
     assert record.error is not None and "Prefect says Crashed" in record.error
     assert lab.serving() == {lab.name(stable): 100.0}
     assert lab.instances_of(candidate) == []
-    (event,) = await_events(lab.lab.api_url, run.id)
+    (event,) = await_events(lab.lab.api_url, run.id, headers=lab.lab.headers)
     assert event["event"] == "slipway.release.rolled-back", "it did not end without its event"
     (by,) = runs_of(lab, "reconcile", since)
     assert sorted(related_to(event, "flow-run")) == sorted(f"prefect.flow-run.{each}" for each in (run.id, by["id"]))
@@ -195,7 +195,7 @@ def test_release_that_died_in_the_build_is_closed_and_nothing_was_touched(lab: L
     assert not [e for e in run.evidence if e.kind == "place"], "the build was over before the kill"
     assert reconcile(lab).state == "Completed"
     assert run.record.outcome is Outcome.FAILED
-    assert names_of(lab.lab.api_url, run.id) == ["slipway.release.failed"]
+    assert names_of(lab.lab.api_url, run.id, headers=lab.lab.headers) == ["slipway.release.failed"]
     assert (_production(lab), _staging(lab)) == before
 
 
@@ -256,7 +256,10 @@ def test_what_was_changed_by_hand_is_reported_once_and_left_as_it_is(lab: LabPla
         told = len(chat.taken)
         assert told == 1
         wait_until(
-            lambda: "slipway.reconcile.drift" in {each["event"] for each in events_of(lab.lab.api_url, "")},
+            lambda: (
+                "slipway.reconcile.drift"
+                in {each["event"] for each in events_of(lab.lab.api_url, "", headers=lab.lab.headers)}
+            ),
             what="the event of the drift",
         )
         assert reconcile(lab).report == first.report

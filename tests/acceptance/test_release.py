@@ -97,7 +97,7 @@ def test_prefect_shows_the_run_each_step_and_the_summary(lab: LabPlace, v2: Rele
 
 
 def test_end_of_a_release_is_an_event_for_automations(lab: LabPlace, v2: Released, v3: Released) -> None:
-    (good,), (bad,) = (await_events(lab.lab.api_url, each.record.id) for each in (v2, v3))
+    (good,), (bad,) = (await_events(lab.lab.api_url, each.record.id, headers=lab.lab.headers) for each in (v2, v3))
     assert (good["event"], bad["event"]) == ("slipway.release.promoted", "slipway.release.rolled-back")
     assert good["resource"]["prefect.resource.id"] == "slipway.service.campus.production"
     assert (good["payload"]["commit"], good["payload"]["error"]) == (lab.versions["v2"], "")

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from tasks.common.webhooks import Forge
 from tasks.webhook.model import Forged
 from tasks.webhook.signature import verify
+from tests.support.deliveries import source
 from tests.support.http_server import Request, answering, plain
 from tests.support.telling import TOKEN
 
@@ -100,7 +100,7 @@ class Receiver:
         if self.statuses:
             return plain(self.statuses.pop(0), "not now")
         try:
-            verify(Forge.GITLAB, request.headers, request.body, [self.secret], datetime.now(UTC))
+            verify(source("gitlab"), request.headers, request.body, [self.secret], datetime.now(UTC))
         except Forged as problem:
             self.problems.append(problem.what)
             return plain(401, "who are you")
