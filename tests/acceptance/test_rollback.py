@@ -80,7 +80,7 @@ def test_rollback_by_hand_needs_no_rebuild_and_fails_no_request(lab: LabPlace, b
 
 
 def test_end_of_a_rollback_is_an_event_for_automations(lab: LabPlace, back: Released) -> None:
-    (event,) = await_events(lab.lab.api_url, back.record.id)
+    (event,) = await_events(lab.lab.api_url, back.record.id, headers=lab.lab.headers)
     assert (event["event"], event["payload"]["release"]) == ("slipway.rollback.promoted", lab.name("v1"))
 
 
