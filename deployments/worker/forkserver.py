@@ -19,6 +19,7 @@ import sys
 import sysconfig
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -196,6 +197,8 @@ def _await_go(request: Request) -> None:
 def run(request: Request, module: str) -> int:
     """The module has run as `python -m` runs it, and whoever waits knows the exit code; returns that."""
     sys.argv = [module]
+    # It was imported, on purpose; else each run's log would begin with that.
+    warnings.filterwarnings("ignore", ".*found in sys.modules", RuntimeWarning)
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
         code = 0

@@ -38,6 +38,8 @@ def main(folder: Path, name: str) -> int:
     """
     with _alone_in(folder):
         environment = _environment(folder)
+        # What a shell starts in the background is to ignore it; Prefect's worker ends by it, also when told by SIGTERM.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         # Waited for one after another, so that no handler ever runs beside what is done here.
         signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
         server = _ForkServer([sys.executable, "-m", "deployments.worker.forkserver", str(_socket(folder))], environment)

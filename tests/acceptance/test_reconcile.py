@@ -12,6 +12,7 @@ import pytest
 
 from blocks.routers.haproxy_config import Names
 from blocks.routers.haproxy_files import read_map, write_share_map
+from tasks.common.lease import scope_of
 from tasks.release.account import NOTHING
 from tasks.release.model import Kind, Outcome
 from tests.support.events import await_events, events_of, names_of, related_to
@@ -219,6 +220,9 @@ def test_half_made_candidates_are_stopped_and_what_can_be_returned_to_is_not(lab
     run.kill()
     lab.estate.ledger.end(run.id, Outcome.FAILED, datetime.now(UTC), "ended by hand", None)
     made, staging = lab.instances_of("half-made"), _staging(lab)
+    # Until then somebody is at work there, and a reconciliation leaves them alone.
+    leases, scope = lab.estate.ledger.leases, scope_of("campus", "production")
+    wait_until(lambda: not (lease := leases.find(scope)) or not lease.live, what="the end of the dead run's lease")
     kept = {i.release for i in lab.estate.site("campus", "staging").runtime.observe()} - {lab.name("half-made")}
     assert made and kept, "nothing was planted"
     reported = reconcile(lab)

@@ -52,6 +52,12 @@ class Service:
 
         return wait_until(found, within_s=WITHIN_S, what=f"a process of {command!r}")
 
+    def exit_code(self) -> int:
+        try:
+            return self.process.wait(WITHIN_S)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it does not end; its log: {self.log}") from None
+
     def await_warm(self, times: int = 1) -> None:
         wait_until(lambda: self.log.count("runs start warm") >= times, within_s=WITHIN_S, what="the fork server")
 
@@ -107,9 +113,21 @@ def test_service_that_is_told_to_end_ends_its_worker_and_its_fork_server_in_peac
     wait_until(lambda: "started" in service.log, within_s=WITHIN_S, what="the worker")
     parts = service.fork_server, service.worker
     service.process.terminate()
-    assert service.process.wait(60) == 0, service.log
+    assert service.exit_code() == 0, service.log
     assert all(gone(pid)() for pid in parts)
     assert "Received SIGTERM" in service.log
+
+
+def test_service_that_was_started_in_the_background_of_a_shell_ends_when_told_to(prefect_api: str) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with short_folder() as folder, served(folder, prefect_api) as service:
+            service.await_warm()
+            wait_until(lambda: "started" in service.log, within_s=WITHIN_S, what="the worker")
+            service.process.terminate()
+            assert service.exit_code() == 0, service.log
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_killed_fork_server_is_replaced_and_the_worker_does_not_notice(service: Service) -> None:
@@ -123,7 +141,7 @@ def test_killed_fork_server_is_replaced_and_the_worker_does_not_notice(service: 
 def test_service_ends_with_an_error_when_its_worker_is_killed(service: Service) -> None:
     server = service.fork_server
     os.kill(service.worker, signal.SIGKILL)
-    assert service.process.wait(60) == 1
+    assert service.exit_code() == 1
     assert "Prefect's worker has ended by itself" in service.log
     assert gone(server)()
 
@@ -137,7 +155,7 @@ def test_neither_worker_nor_fork_server_outlives_a_killed_service(service: Servi
 def test_second_service_in_the_same_folder_is_refused_and_the_first_one_stays(service: Service) -> None:
     service.await_warm()
     with served(service.folder, service.api) as second:
-        assert second.process.wait(60) == 2
+        assert second.exit_code() == 2
     assert "give this one another --folder" in service.log
     assert service.worker and service.fork_server
 
@@ -200,7 +218,7 @@ def test_nothing_of_a_run_is_left_when_its_service_was_told_to_end(service: Serv
     run = _begin(service)
     flow, _ = run.processes()
     service.process.terminate()
-    assert service.process.wait(60) == 0, service.log
+    assert service.exit_code() == 0, service.log
     # Prefect's worker kills its runs without telling the server; to reconcile is what brings them to an end.
     wait_until(gone(flow), what="the end of the flow")
 
