@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from deployments.flow_specs import flow_specs
-from tests.support.lab import LabPlace, first_release
+from tests.support.lab import LabPlace, answers, first_release
 from tests.support.processes import wait_until
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -37,8 +37,8 @@ def ended(lab: LabPlace, flow: str, **request: str) -> tuple[str, str]:
 
 
 @contextmanager
-def without(lab: LabPlace, program: str) -> Iterator[None]:
-    """One of the lab's servers is stopped for the length of a `with`."""
+def without(lab: LabPlace, program: str, page: str) -> Iterator[None]:
+    """One of the lab's servers is stopped for the length of a `with`; a page tells when it is back."""
     supervisor = lab.lab.supervisor
     supervisor.ask_to_stop(program)
     wait_until(lambda: supervisor.processes()[program].pid == 0, what=f"the end of {program}")
@@ -46,7 +46,7 @@ def without(lab: LabPlace, program: str) -> Iterator[None]:
         yield
     finally:
         supervisor.add(program)
-        wait_until(lambda: supervisor.processes()[program].pid != 0, what=f"another {program}")
+        wait_until(lambda: answers(page), what=f"another {program}")
 
 
 def test_what_serves_is_looked_at_as_its_users_do(lab: LabPlace, served: str) -> None:
@@ -56,7 +56,7 @@ def test_what_serves_is_looked_at_as_its_users_do(lab: LabPlace, served: str) ->
 
 
 def test_what_does_not_answer_fails_the_look(lab: LabPlace) -> None:
-    with without(lab, "haproxy"):
+    with without(lab, "haproxy", f"{lab.url}/health/live"):
         state, text = ended(lab, "monitor", service="campus", checks="smoke")
     assert state == "Failed"
     assert "requests failed**" in text
@@ -78,7 +78,7 @@ def test_folders_of_ended_runs_are_removed_and_others_are_not(lab: LabPlace) -> 
 
 
 def test_driver_that_does_not_answer_is_found_before_anybody_needs_it(lab: LabPlace) -> None:
-    with without(lab, "prometheus"):
+    with without(lab, "prometheus", f"http://127.0.0.1:{lab.lab.ports['prometheus']}/-/ready"):
         state, text = ended(lab, "maintain")
     assert state == "Failed"
     assert "does not answer" in text
