@@ -38,7 +38,7 @@ def test_killed_flow_costs_no_request_and_the_same_release_finishes_when_run_aga
         wait_until(lambda: {stable, lab.name("v4")} <= users.served_since(killed_at).keys(), what="answers of both")
 
         with lab.following("release", "campus", "v4") as again:
-            assert again.exit_code() == 0
+            assert again.exit_code() == 0, lab.record(again.id).error
         until = datetime.now(UTC)
     report = users.report(since, until)
     assert failures(report) == (0, 0), report.failures
@@ -55,7 +55,7 @@ def test_cancelled_release_leaves_the_former_one_serving_and_its_outcome_on_reco
         with lab.following("release", "campus", "v5") as run:
             run.await_evidence("verdict", SOAK)
             lab.prefect("POST", f"/flow_runs/{run.id}/set_state", {"state": {"type": "CANCELLING"}})
-            assert run.exit_code() == 3
+            assert run.exit_code() == 3, lab.record(run.id).error
         until = datetime.now(UTC)
     report = users.report(since, until)
     assert failures(report) == (0, 0), report.failures
@@ -80,7 +80,7 @@ def test_roll_back_that_is_killed_half_way_costs_no_request_and_is_finished_by_a
         wait_until(lambda: lab.name("v4") in users.served_since(killed_at), what="an answer of the stable release")
 
         with lab.following("rollback", "campus", lab.name("v4")) as back:
-            assert back.exit_code() == 0
+            assert back.exit_code() == 0, lab.record(back.id).error
         until = datetime.now(UTC)
     report = users.report(since, until)
     assert failures(report) == (0, 0), report.failures
