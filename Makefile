@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.11 /usr/bin/python3.11 python3; do command -v
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install scanners browser demo down test check bench lock clean
+.PHONY: help install scanners browser demo down test check coverage bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -40,9 +40,12 @@ test: install scanners browser ## the whole suite, against real servers that the
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report= tests --ignore=tests/acceptance/test_fault_table.py
+	@$(BIN)/pytest -n 2 --dist loadfile tests --ignore=tests/acceptance/test_fault_table.py
 	@# It plays its rows side by side, and would disturb whoever counts requests beside it.
-	@$(BIN)/pytest --cov --cov-append --cov-report=term:skip-covered tests/acceptance/test_fault_table.py
+	@$(BIN)/pytest tests/acceptance/test_fault_table.py
+
+coverage: install ## which lines the tests without servers reach
+	@$(BIN)/pytest -q -n 2 --dist loadfile --cov --cov-report=term:skip-covered tests/unit tests/contract -m "not server"
 
 bench: install ## measure what docs/benchmarks.md reports
 	@$(BIN)/python -m tests.bench

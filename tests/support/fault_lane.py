@@ -24,7 +24,7 @@ from tasks.release.model import ReleaseRecord
 from tasks.rollout.model import Admission, Routing
 from tests.support.haproxy import Haproxy
 from tests.support.processes import free_port, listens, wait_until
-from tests.support.small import APP, RUN_SECRET, TEST_SECRET, Small
+from tests.support.small import APP, RUN_SECRET, SERVICE, TEST_SECRET, Small
 from tests.support.stand import FEATURE, run_flow, serve_prefect
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ _FORKING = multiprocessing.get_context("forkserver")
 # pytest, as every process looks again at what its parent was started as.
 _FORKING.set_forkserver_preload(["tests.support.stand", "pytest"])
 _WITHIN_S = 180.0
-_PAUSE_S = 0.05
+_PAUSE_S = 0.1
 _GOOD, _BAD = "vector(0)", "vector(5)"
 
 
@@ -198,7 +198,7 @@ class _Watch:
 
     def _observe(self) -> None:
         router = self._lane.site().router
-        while not self._over.wait(2 * _PAUSE_S):
+        while not self._over.wait(_PAUSE_S):
             with contextlib.suppress(SlipwayError):
                 self.found.routings.append(router.observe())
 
@@ -320,7 +320,11 @@ def _service(first: str) -> dict[str, Any]:
         {"weight": "60%", "soak": "100ms", "checks": checks("first")},
         {"weight": "100%", "soak": "100ms", "checks": checks("whole")},
     ]
+    probes = SERVICE["run"]["probes"]
+    # All lanes share two processors; ten probes a second of each instance took more than a quarter of one.
+    readiness = {**probes["readiness"], "every": "250ms"}
     return {
+        "run": {**SERVICE["run"], "probes": {**probes, "readiness": readiness}},
         "metrics": {
             "first": metric(first, "judge at 60 %"),
             "whole": metric(_GOOD, "judge at 100 %"),

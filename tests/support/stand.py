@@ -7,6 +7,7 @@ metrics and prober are wrapped: each call is told before it is made, and again i
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,7 +33,7 @@ from tasks.common.model import HttpCheck
 from tasks.common.units import show_percent
 from tasks.release.ports import HttpResult
 from tasks.release.request import ReconcileRequest, ReleaseRequest, RollbackRequest
-from tasks.rollout.model import Instance, Routing, Workload
+from tasks.rollout.model import Health, Instance, Routing, Workload
 from tasks.rollout.ports import Endpoint
 
 T = TypeVar("T")
@@ -86,15 +87,25 @@ _stage = _Stage()
 
 
 class TellingRuntime:
-    """Implements `Runtime` with a supervisord; tells of each change."""
+    """Implements `Runtime` with a supervisord; tells of each change.
+
+    What was started is not ready until somebody has waited for it, as with nearly every service. This one is now and
+    then, before it is looked at again; then a run would not come to the step of waiting.
+    """
 
     Settings = SupervisordRuntime.Settings
 
     def __init__(self, settings: SupervisordRuntime.Settings, context: Context) -> None:
         self._real = SupervisordRuntime(settings, context)
+        self._started: set[tuple[str, int]] = set()
 
     def observe(self) -> tuple[Instance, ...]:
-        return _stage.look("observe", self._real.observe)
+        return tuple(
+            replace(each, health=Health.STARTING)
+            if (each.slot, each.index) in self._started and each.health is Health.READY
+            else each
+            for each in _stage.look("observe", self._real.observe)
+        )
 
     def claim(self) -> None:
         self._real.claim()
@@ -104,9 +115,11 @@ class TellingRuntime:
 
     def start(self, slot: str, indexes: Sequence[int], workload: Workload) -> None:
         _stage.make(f"start {_stage.side(slot)}", lambda: self._real.start(slot, indexes, workload))
+        self._started |= {(slot, index) for index in indexes}
 
     def await_ready(self, slot: str, indexes: Sequence[int], probes_within_s: float) -> None:
         _stage.make(f"await {_stage.side(slot)}", lambda: self._real.await_ready(slot, indexes, probes_within_s))
+        self._started -= {(slot, index) for index in indexes}
 
     def stop(self, slot: str, indexes: Sequence[int], grace_s: float) -> None:
         _stage.make(f"stop {_stage.side(slot)}", lambda: self._real.stop(slot, indexes, grace_s))
