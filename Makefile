@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.11 /usr/bin/python3.11 python3; do command -v
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install scanners browser demo down test check coverage bench lock clean
+.PHONY: help install scanners programs demo down test check coverage bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -19,8 +19,8 @@ $(STAMP): requirements.lock pyproject.toml deployments/install.sh deployments/pa
 scanners: install ## the scanners that the tests run for real, in .tools, apart from .venv
 	@bash deployments/scanners.sh "$(BIN)/python"
 
-browser: ## the browser that the tests look at pages with
-	@bash deployments/browser.sh
+programs: ## what only the tests need: a browser and a Redis
+	@bash deployments/test-programs.sh
 
 demo: install ## release campus three times under load; the third one is bad and is turned back
 	@$(BIN)/python -m deployments.lab.demo
@@ -35,7 +35,7 @@ check: install ## ruff, mypy --strict, import layers, unit and contract tests wi
 	@$(BIN)/lint-imports
 	@$(BIN)/pytest -q -n 2 --dist loadfile tests/unit tests/contract -m "not server"
 
-test: install scanners browser ## the whole suite, against real servers that the tests start and end
+test: install scanners programs ## the whole suite, against real servers that the tests start and end
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
