@@ -140,7 +140,7 @@ def conclude(tools: Sequence[str], verdict: Verdict, failed: Mapping[str, Slipwa
     """
     with only_shown():
         shown = scans_text(tools, verdict, {tool: problem.what for tool, problem in failed.items()})
-        create_markdown_artifact(key="scans", markdown=shown)
+        create_markdown_artifact(key="scans", markdown=shown, description=f"Findings of {', '.join(tools)}")
     problems = {tool: _told(problem) for tool, problem in failed.items()} | _blocking(verdict)
     if len(problems) == len(failed) == 1:
         # Nothing has to be put together, and its own block says most.
