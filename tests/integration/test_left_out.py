@@ -50,7 +50,8 @@ def _every_second() -> str:
 def execute(run: FlowRun, api: str) -> State:
     """Run it as a worker does, in a process of its own; returns its last state."""
     env = {**os.environ, "PREFECT_API_URL": api, "PREFECT__FLOW_RUN_ID": str(run.id)}
-    subprocess.run([sys.executable, "-m", "prefect.engine"], cwd=ROOT, env=env, check=True, capture_output=True)
+    done = subprocess.run([sys.executable, "-m", "prefect.engine"], cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     with get_client(sync_client=True) as client:
         state = client.read_flow_run(run.id).state
     assert state is not None
