@@ -58,7 +58,7 @@ def roll_out(job: Job, rollout: Rollout) -> None:
     place(rollout, lambda into: job.fetch(digest, into))
     if rollout.proving is not None:
         advance(rollout, rollout.proving)
-    for instance in rollout.candidates() if not rollout.soaked else ():
+    for instance in rollout.to_try_out():
         where = f"{rollout}: {instance.slot} {instance.index}"
         smoke(job, where, f"http://{instance.address}", job.service.smoke)
     for reached, stage in enumerate(rollout.way):

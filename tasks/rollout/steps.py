@@ -35,7 +35,7 @@ from tasks.rollout.model import (
 )
 from tasks.rollout.plan import converge, describe, roles
 from tasks.rollout.ports import Endpoint
-from tasks.rollout.way import Way, find_way
+from tasks.rollout.way import Way, find_way, to_try_out
 
 _ALL_PERCENT = 100.0
 _SAME_STEP_AT_MOST = 3
@@ -141,6 +141,10 @@ class Rollout:
         """Return the candidate's instances, as they run now."""
         slot, release = self.candidate
         return tuple(i for i in self.site.runtime.observe() if (i.slot, i.release) == (slot, release))
+
+    def to_try_out(self) -> tuple[Instance, ...]:
+        """Return the instances that must pass the smoke tests now; none where this run has shown it before."""
+        return () if self.soaked else to_try_out(self.candidates(), self.proving)
 
     def observe(self) -> Observed:
         """Return what runs and what is routed, read from the runtime and the router at this moment."""

@@ -7,7 +7,7 @@ from tasks.common.estate import Environment
 from tasks.common.service import Promotion
 from tasks.common.units import show_duration
 from tasks.rollout.capacity import thousandths
-from tasks.rollout.model import Limits, Observed, Roles, Stage
+from tasks.rollout.model import Health, Instance, Limits, Observed, Roles, Stage
 from tasks.rollout.plan import converge, describe, promoted, roles
 from tasks.rollout.strategies import limits, proving_stage, remaining, stages
 from tasks.rollout.view import expected_after
@@ -63,6 +63,19 @@ def find_way(
         left = left[1:]
     proving = None if weight > 0 else proving_stage(table, environment.replicas, bounds, first_release=first)
     return Way(whose, bounds, left, proving, done=False)
+
+
+def to_try_out(candidates: Collection[Instance], proving: Stage | None) -> tuple[Instance, ...]:
+    """Return the candidate's instances that must pass the smoke tests before the release goes on its way.
+
+    Before its first traffic that is all of them. Once it has traffic, as when a killed run is carried on, one may still
+    be on its way up, started by the run that died: it listens to nobody yet, and gets no traffic before it is ready.
+
+    Args:
+        candidates: the candidate's instances, as they run now.
+        proving: the stage that they were tried out in; None once the release has traffic.
+    """
+    return tuple(each for each in candidates if proving is not None or each.health is Health.READY)
 
 
 def preview(observed: Observed, way: Way) -> list[str]:

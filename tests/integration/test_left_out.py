@@ -6,13 +6,20 @@ import sys
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 import yaml
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.schedules import RRuleSchedule
 
@@ -33,10 +40,12 @@ def nightly(file: str) -> State | None:
     return end_if_left_out(open_estate(file))
 
 
-def due() -> list[FlowRun]:
+def due(deployment: UUID) -> list[FlowRun]:
+    """Return the deployment's runs that nobody has taken in time; other tests leave runs of theirs on the server."""
     with get_client(sync_client=True) as client:
         wanted = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])))
-        runs = client.read_flow_runs(flow_run_filter=wanted)
+        of_it = DeploymentFilter(id=DeploymentFilterId(any_=[deployment]))
+        runs = client.read_flow_runs(flow_run_filter=wanted, deployment_filter=of_it)
         return [run for run in runs if run.state is not None and run.estimated_start_time_delta.total_seconds() > 0]
 
 
@@ -70,8 +79,8 @@ def test_of_the_runs_that_were_missed_one_works(prefect_api: str, tmp_path: Path
             parameters={"file": str(file)},
             schedules=[DeploymentScheduleCreate(schedule=RRuleSchedule(rrule=_every_second()), slug="missed")],
         )
-        wait_until(lambda: len(due()) >= MISSED, within_s=60, what="runs that nobody takes")
-        missed = due()
+        wait_until(lambda: len(due(deployment)) >= MISSED, within_s=60, what="runs that nobody takes")
+        missed = due(deployment)
         by_hand = client.create_flow_run_from_deployment(deployment)
         ended = Counter(execute(run, prefect_api).name for run in missed)
         assert ended == {LEFT_OUT: len(missed) - 1, "Completed": 1}, ended

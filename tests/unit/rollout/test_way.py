@@ -5,10 +5,10 @@ import pytest
 from tasks.common.estate import Environment
 from tasks.common.model import DriverSpec
 from tasks.common.service import Promotion
-from tasks.rollout.model import Health, Limits, Step
+from tasks.rollout.model import Health, Instance, Limits, Step
 from tasks.rollout.plan import describe
 from tasks.rollout.strategies import limits, stages
-from tasks.rollout.way import Way, find_way, preview
+from tasks.rollout.way import Way, find_way, preview, to_try_out
 from tests.unit.rollout.promotions import AT_ONCE, CANARY, EVERY, GRADUAL
 from tests.unit.rollout.world import World, run
 
@@ -52,6 +52,25 @@ def test_release_that_has_not_begun_goes_all_the_way_and_is_proven_first(kind: s
     assert found.proving is not None
     assert found.proving.weight_percent == 0
     assert not found.done
+
+
+def test_before_its_first_traffic_every_candidate_is_tried_out() -> None:
+    there = world(candidates=1)
+    there.put("green", 1, "v2", Health.STARTING)
+    found = way(there)
+    assert [each.index for each in to_try_out(_candidates(there), found.proving)] == [0, 1]
+
+
+def test_what_a_killed_run_was_starting_is_not_asked_before_it_listens() -> None:
+    there = world(candidates=1, weight=25.0)
+    there.put("green", 1, "v2", Health.STARTING)
+    found = way(there)
+    assert [each.index for each in to_try_out(_candidates(there), found.proving)] == [0]
+    assert "await green 1" in preview(there.observe(), found)
+
+
+def _candidates(there: World) -> list[Instance]:
+    return [each for each in there.observe().instances if each.release == "v2"]
 
 
 def test_release_with_traffic_carries_on_from_its_share_and_is_not_proven_again() -> None:
