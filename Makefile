@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.11 /usr/bin/python3.11 python3; do command -v
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install scanners programs demo down test check coverage bench lock clean
+.PHONY: help install scanners programs style demo down test check coverage bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -28,19 +28,20 @@ demo: install ## release campus three times under load; the third one is bad and
 down: ## end everything that the demo or 'slipway up' started
 	@if [ -x $(BIN)/slipway ]; then $(BIN)/slipway down; else echo "nothing was ever installed here"; fi
 
-check: install ## ruff, mypy --strict, import layers, unit and contract tests with in-memory drivers
+style: install ## ruff, mypy --strict, import layers
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+check: style ## the same, then the unit and contract tests with in-memory drivers
 	@$(BIN)/pytest -q -n 2 --dist loadfile tests/unit tests/contract -m "not server"
 
-test: install scanners programs ## the whole suite, against real servers that the tests start and end
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
-	@$(BIN)/lint-imports
-	@$(BIN)/pytest -n 2 --dist loadfile tests --ignore=tests/acceptance/test_fault_table.py
+test: install ## the whole suite, against real servers that the tests start and end
+	@# Side by side: the one downloads, the other computes.
+	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target scanners programs style
+	@# Three for two processors: the tests wait a third of their time, for servers, soaks and leases.
+	@$(BIN)/pytest -n 3 --dist loadfile tests --ignore=tests/acceptance/test_fault_table.py
 	@# It plays its rows side by side, and would disturb whoever counts requests beside it.
 	@$(BIN)/pytest tests/acceptance/test_fault_table.py
 

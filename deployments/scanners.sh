@@ -37,8 +37,11 @@ gitleaks_from_debian() {
   ln -sfn ../gitleaks/usr/bin/gitleaks .tools/bin/gitleaks
 }
 
+# Side by side: each is many small downloads.
+begun=()
 for name in pip-audit hadolint semgrep checkov; do
-  from_pypi "$name"
+  from_pypi "$name" &
+  begun+=($!)
 done
 if ! command -v gitleaks >/dev/null 2>&1 && [ ! -x .tools/bin/gitleaks ]; then
   if command -v apt-get >/dev/null 2>&1; then
@@ -47,3 +50,6 @@ if ! command -v gitleaks >/dev/null 2>&1 && [ ! -x .tools/bin/gitleaks ]; then
     echo "gitleaks is left out: no apt-get here; install it yourself" >&2
   fi
 fi
+for each in "${begun[@]}"; do
+  wait "$each"
+done

@@ -12,6 +12,7 @@ _ORDER = (
     "test_release",
     "test_rollback",
     "test_by_the_clock",
+    "test_lab_servers",
     "test_interrupted",
     "test_approval",
     "test_approval_faults",

@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -44,17 +44,27 @@ def asked_for(request: ReleaseRequest) -> None:
 
 
 class Server:
-    """A Prefect server of the test's own, which can be away."""
+    """A Prefect server of these tests' own, which can be away."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._process = ExitStack()
         self.port = free_port()
         self.api = f"http://127.0.0.1:{self.port}/api"
 
+    def start(self) -> None:
+        self._process.enter_context(prefect_server(self._folder, self.port))
+
+    def stop(self) -> None:
+        self._process.close()
+
     @contextmanager
-    def there(self) -> Iterator[None]:
-        with prefect_server(self._folder, self.port):
+    def away(self) -> Iterator[None]:
+        self.stop()
+        try:
             yield
+        finally:
+            self.start()
 
     def deploy(self) -> None:
         with temporary_settings({PREFECT_API_URL: self.api}), get_client(sync_client=True) as client:
@@ -155,8 +165,14 @@ def estate(rule: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Server:
-    return Server(tmp_path_factory.mktemp("prefect"))
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("prefect"))
+    try:
+        server.start()
+        server.deploy()
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture
@@ -167,12 +183,12 @@ def receive(tmp_path: Path, database_url: str, server: Server) -> Receive:
 def test_release_is_asked_for_once_and_a_wrong_parameter_is_on_record(
     receive: Receive, server: Server, tmp_path: Path
 ) -> None:
-    with server.there(), receive.there():
-        server.deploy()
+    before = server.commits()
+    with receive.there():
         first, again = (receive.send(PUSH, id_="one") for _ in range(2))
         assert (first.status_code, again.json()["delivery"]) == (202, first.json()["delivery"])
         receive.await_all_started()
-        assert server.commits() == {json.loads(PUSH)["after"]: 1}
+        assert server.commits() - before == {json.loads(PUSH)["after"]: 1}
         (run_id,) = {each.why for each in receive.deliveries()}
         assert f"/runs/flow-run/{run_id}" in httpx.get(receive.inside).text
         assert "slipway_delivery_runs_started_total 1.0" in httpx.get(f"{receive.inside}/metrics").text
@@ -197,24 +213,22 @@ def test_killed_receiver_loses_nothing_and_starts_nothing_twice(receive: Receive
         assert answer.status_code == 202, answer.text
         del unanswered[commit]
 
-    with server.there():
-        server.deploy()
-        before = server.commits()
-        with receive.there() as process, ThreadPoolExecutor(max_workers=4) as pool:
-            sent = [pool.submit(send, commit) for commit in payloads]
-            wait_until(lambda: sum((server.commits() - before).values()) >= 5, what="the first runs", every_s=0.005)
-            os.killpg(process.pid, signal.SIGKILL)
-            for each in sent:
-                each.result()
-        assert {each.status for each in receive.deliveries()} >= {Status.STARTED}
-        with receive.there():
-            # Who got no answer sends it again, as a person does from the forge's page.
-            for commit in list(unanswered):
-                send(commit)
-            receive.await_all_started()
-        assert not unanswered
-        assert server.commits() - before == Counter(dict.fromkeys(payloads, 1))
-        assert len(receive.deliveries()) == len(payloads)
+    before = server.commits()
+    with receive.there() as process, ThreadPoolExecutor(max_workers=4) as pool:
+        sent = [pool.submit(send, commit) for commit in payloads]
+        wait_until(lambda: sum((server.commits() - before).values()) >= 5, what="the first runs", every_s=0.005)
+        os.killpg(process.pid, signal.SIGKILL)
+        for each in sent:
+            each.result()
+    assert {each.status for each in receive.deliveries()} >= {Status.STARTED}
+    with receive.there():
+        # Who got no answer sends it again, as a person does from the forge's page.
+        for commit in list(unanswered):
+            send(commit)
+        receive.await_all_started()
+    assert not unanswered
+    assert server.commits() - before == Counter(dict.fromkeys(payloads, 1))
+    assert len(receive.deliveries()) == len(payloads)
 
 
 def test_deliveries_wait_while_the_prefect_server_is_away_and_are_started_in_order(
@@ -222,12 +236,12 @@ def test_deliveries_wait_while_the_prefect_server_is_away_and_are_started_in_ord
 ) -> None:
     commits = [f"{number:040x}" for number in range(101, 106)]
     with receive.there():
-        for commit in commits:
-            assert receive.send(pushed(commit)).status_code == 202
-        assert {each.status for each in receive.deliveries()} == {Status.WAITING}
-        with server.there():
-            receive.await_all_started()
-            assert [commit for commit in server.asked() if commit in commits] == commits
+        with server.away():
+            for commit in commits:
+                assert receive.send(pushed(commit)).status_code == 202
+            assert {each.status for each in receive.deliveries()} == {Status.WAITING}
+        receive.await_all_started()
+        assert [commit for commit in server.asked() if commit in commits] == commits
 
 
 # --- how runs went, told to a fake of the forge's API
@@ -252,8 +266,7 @@ def test_fake_forge_is_told_the_beginning_and_the_end_of_a_run_in_order_with_its
     good, bad = (f"{number:040x}" for number in (201, 202))
     with fake_forge() as fake:
         receive.report_to(fake)
-        with server.there(), receive.there():
-            server.deploy()
+        with receive.there():
             for commit in (good, bad):
                 assert receive.send(pushed(commit)).status_code == 202
             wait_until(lambda: len(fake.taken) == 2, what="both beginnings")
@@ -283,8 +296,7 @@ def test_fake_forge_is_told_the_beginning_and_the_end_of_a_run_in_order_with_its
 
 def test_killed_receiver_tells_the_fake_forge_the_rest_when_it_is_back(receive: Receive, server: Server) -> None:
     commit = f"{203:040x}"
-    with fake_forge() as fake, server.there():
-        server.deploy()
+    with fake_forge() as fake:
         receive.report_to(fake, "gitlab")
         with receive.there() as process:
             receive.send(pushed(commit))

@@ -5,6 +5,10 @@ its end waited for them without bound.
 """
 
 import contextlib
+import fcntl
+import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,17 +16,35 @@ from pathlib import Path
 from tests.support.processes import free_port, listens, running, wait_until
 
 DRAIN_WITHIN_S = 10.0
+_DATABASE = "prefect.db"
 
 
 @contextlib.contextmanager
 def prefect_server(folder: Path, port: int = 0) -> Iterator[str]:
     """A Prefect server with its data in the folder runs for the length of a `with`; yields the address of its API."""
     port = port or free_port()
+    if not (folder / _DATABASE).exists():
+        shutil.copy(_empty_database(folder), folder)
     argv = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
     env = {"PREFECT_HOME": str(folder), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
     with running(argv, log=folder / "log", env=env):
         wait_until(lambda: listens(port), within_s=90, what="the Prefect server")
         yield f"http://127.0.0.1:{port}/api"
+
+
+def _empty_database(folder: Path) -> Path:
+    """Return a new server's database. It takes many seconds to make, and is made once in a test run."""
+    of_the_run = next((each for each in folder.parents if "pytest-of-" in each.parent.name), folder)
+    place = of_the_run / "prefect-database"
+    # Another process of the run may want it at the same moment.
+    with (of_the_run / "prefect-database.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (place / _DATABASE).exists():
+            argv = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
+            new = of_the_run / "prefect-database.new"
+            subprocess.run(argv, env={**os.environ, "PREFECT_HOME": str(new)}, check=True, capture_output=True)
+            new.rename(place)
+    return place / _DATABASE
 
 
 @contextlib.contextmanager

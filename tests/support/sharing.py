@@ -1,0 +1,36 @@
+"""How the suite is shared between processes: what takes long is begun first, and the stories of one lab stay together.
+
+xdist alone begins with the files that have most tests, which are quick ones: the last file would keep one process busy
+for minutes, while the others have nothing left to do. And stories that another process tells than those before them
+would need a lab, and releases, of their own.
+"""
+
+from collections.abc import Mapping
+
+from xdist.scheduler import LoadFileScheduling
+from xdist.workermanage import WorkerController
+
+LABS: Mapping[str, tuple[str, ...]] = {
+    "one lab": ("release", "rollback", "by_the_clock", "lab_servers", "interrupted", "approval"),
+    "another lab": ("approval_faults", "reconcile"),
+}
+"""Stories that are told in one lab, as parts of the names in tests/acceptance; in the order of its conftest.py."""
+SECONDS: Mapping[str, float] = {
+    "another lab": 900,
+    "one lab": 800,
+}
+"""How long what takes longest keeps a process busy, about. A figure that is out of date costs nothing but time."""
+_LAB_OF = {f"tests/acceptance/test_{name}.py": lab for lab, names in LABS.items() for name in names}
+
+
+class Sharing(LoadFileScheduling):
+    """Gives a process a file, or all stories of a lab: the longest that is left, else that with most tests."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = str(super()._split_scope(nodeid))
+        return _LAB_OF.get(file, file)
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        longest = max(self.workqueue, key=lambda unit: SECONDS.get(unit, 0.0))
+        self.workqueue.move_to_end(longest, last=False)
+        super()._assign_work_unit(node)
