@@ -8,6 +8,7 @@ import pytest
 from tasks.release.model import Outcome
 from tests.support.lab import LabPlace, commit_quick_canary, failures, kill
 from tests.support.processes import wait_until
+from tests.support.reconciling import settings
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -21,7 +22,7 @@ def _something_serves(lab: LabPlace) -> Iterator[None]:
     for version in ("v4", "v5"):
         commit_quick_canary(lab, version)
     # What becomes of dead runs without anybody's help is test_reconcile's story.
-    with lab.without_reconcile():
+    with lab.without_reconcile(), settings(lab, lease="10s", soak="5s"):
         yield
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -104,6 +105,7 @@ def served(folder: Path, api: str) -> Iterator[Service]:
 
 @pytest.fixture
 def service(prefect_api: str) -> Iterator[Service]:
+    """A service of the test's own, as it kills parts of it."""
     with short_folder() as folder, served(folder, prefect_api) as found:
         yield found
 
@@ -152,32 +154,6 @@ def test_neither_worker_nor_fork_server_outlives_a_killed_service(service: Servi
     wait_until(lambda: all(gone(pid)() for pid in parts), what="the end of both")
 
 
-def test_second_service_in_the_same_folder_is_refused_and_the_first_one_stays(service: Service) -> None:
-    service.await_warm()
-    with served(service.folder, service.api) as second:
-        assert second.exit_code() == 2
-    assert "give this one another --folder" in service.log
-    assert service.worker and service.fork_server
-
-
-def test_deployed_flow_runs_in_a_fork_of_the_fork_server(service: Service) -> None:
-    service.await_warm()
-    run = _begin(service)
-    _, parent = run.processes()
-    assert parent == service.fork_server, service.log
-    run.go_on()
-    assert run.await_end()["type"] == "COMPLETED"
-    assert "cold start" not in service.log
-
-
-def test_run_with_settings_of_its_own_starts_cold_and_works(service: Service) -> None:
-    service.await_warm()
-    run = _begin(service, PREFECT_LOGGING_LEVEL="WARNING")
-    run.go_on()
-    assert run.await_end()["type"] == "COMPLETED"
-    assert "a cold start: its environment differs from the worker's in PREFECT_LOGGING_LEVEL" in service.log
-
-
 def test_run_starts_cold_where_there_is_no_fork_server(service: Service) -> None:
     service.await_warm()
     with paused(service.process.pid):
@@ -187,30 +163,6 @@ def test_run_starts_cold_where_there_is_no_fork_server(service: Service) -> None
         run.go_on()
         assert run.await_end()["type"] == "COMPLETED"
     assert "a cold start: the fork server does not answer" in service.log
-
-
-@pytest.mark.parametrize("part", ["flow", "launcher"])
-def test_killed_run_is_crashed_with_the_words_of_the_signal_and_nothing_of_it_is_left(
-    service: Service, part: str
-) -> None:
-    service.await_warm()
-    run = _begin(service)
-    flow, _ = run.processes()
-    (launcher,) = children(service.worker)
-    os.kill(flow if part == "flow" else launcher, signal.SIGKILL)
-    state = run.await_end()
-    assert state["type"] == "CRASHED", state
-    assert "status code: -9" in state["message"]
-    wait_until(lambda: gone(flow)() and gone(launcher)(), what="the end of both")
-
-
-def test_cancelled_run_ends_as_cancelled(service: Service) -> None:
-    service.await_warm()
-    run = _begin(service)
-    flow, _ = run.processes()
-    service.ask("POST", f"/flow_runs/{run.id}/set_state", {"state": {"type": "CANCELLING"}, "force": True})
-    assert run.await_end()["type"] == "CANCELLED"
-    wait_until(gone(flow), what="the end of the flow")
 
 
 def test_nothing_of_a_run_is_left_when_its_service_was_told_to_end(service: Service) -> None:
@@ -233,6 +185,62 @@ def test_run_goes_on_to_its_end_when_the_service_is_killed(service: Service) -> 
     run.go_on()
     assert run.await_end()["type"] == "COMPLETED"
     wait_until(gone(flow), what="the end of the flow")
+
+
+class TestServiceThatIsLeftAlone:
+    """What is run, and killed, beside the service's own parts."""
+
+    @pytest.fixture(scope="class")
+    def shared(self, prefect_api: str) -> Iterator[Service]:
+        """One service for all of them, which must be the only one: any would take the runs."""
+        with short_folder() as folder, served(folder, prefect_api) as found:
+            found.await_warm()
+            yield found
+
+    def test_second_service_in_the_same_folder_is_refused_and_the_first_one_stays(self, shared: Service) -> None:
+        parts = shared.worker, shared.fork_server
+        with served(shared.folder, shared.api) as second:
+            assert second.exit_code() == 2
+        assert "give this one another --folder" in shared.log
+        assert (shared.worker, shared.fork_server) == parts
+
+    def test_deployed_flow_runs_in_a_fork_of_the_fork_server(self, shared: Service) -> None:
+        before = shared.log.count("cold start")
+        run = _begin(shared)
+        _, parent = run.processes()
+        assert parent == shared.fork_server, shared.log
+        run.go_on()
+        assert run.await_end()["type"] == "COMPLETED"
+        assert shared.log.count("cold start") == before
+
+    def test_run_with_settings_of_its_own_starts_cold_and_works(self, shared: Service) -> None:
+        why = "a cold start: its environment differs from the worker's in PREFECT_LOGGING_LEVEL"
+        assert why not in shared.log
+        run = _begin(shared, PREFECT_LOGGING_LEVEL="WARNING")
+        run.go_on()
+        assert run.await_end()["type"] == "COMPLETED"
+        assert why in shared.log
+
+    @pytest.mark.parametrize("part", ["flow", "launcher"])
+    def test_killed_run_is_crashed_with_the_words_of_the_signal_and_nothing_of_it_is_left(
+        self, shared: Service, part: str
+    ) -> None:
+        wait_until(lambda: not children(shared.worker), what="the end of every other run's launcher")
+        run = _begin(shared)
+        flow, _ = run.processes()
+        (launcher,) = children(shared.worker)
+        os.kill(flow if part == "flow" else launcher, signal.SIGKILL)
+        state = run.await_end()
+        assert state["type"] == "CRASHED", state
+        assert "status code: -9" in state["message"]
+        wait_until(lambda: gone(flow)() and gone(launcher)(), what="the end of both")
+
+    def test_cancelled_run_ends_as_cancelled(self, shared: Service) -> None:
+        run = _begin(shared)
+        flow, _ = run.processes()
+        shared.ask("POST", f"/flow_runs/{run.id}/set_state", {"state": {"type": "CANCELLING"}, "force": True})
+        assert run.await_end()["type"] == "CANCELLED"
+        wait_until(gone(flow), what="the end of the flow")
 
 
 @dataclass
@@ -274,7 +282,6 @@ def _begin(service: Service, **env: str) -> Run:
     }
     wait_until(lambda: "started" in service.log, within_s=WITHIN_S, what="the worker")
     made = service.ask("POST", "/deployments/", deployment)["id"]
-    folder = service.folder / "run"
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="run-", dir=service.folder))
     run = service.ask("POST", f"/deployments/{made}/create_flow_run", {"parameters": {"folder": str(folder)}})
     return Run(run["id"], folder, service)

@@ -110,7 +110,8 @@ class Run:
             assert self._process.poll() is None, f"the run ended before {kind} {name}: {self.evidence[-1]}"
             return next((e for e in self.evidence if (e.kind, e.name) == (kind, name)), None)
 
-        evidence = wait_until(found, within_s=RUN_WITHIN_S, what=f"{kind} {name}")
+        # Some have little time from there on, before it is over what they wait for.
+        evidence = wait_until(found, within_s=RUN_WITHIN_S, what=f"{kind} {name}", every_s=0.05)
         assert evidence is not None
         return evidence
 
@@ -255,7 +256,7 @@ class LabPlace:
             sent_to = [m.address for m in members if m.address in addresses and m.up and m.admission is Admission.IN]
             return [address for address in sent_to if not answers(f"http://{address}/health/ready")]
 
-        wait_until(lambda: not sent_to_the_dead(), within_s=60, what="an end to what is sent to the dead")
+        wait_until(lambda: not sent_to_the_dead(), within_s=60, what="an end to what is sent to the dead", every_s=0.05)
         return began_at, datetime.now(UTC)
 
     def require_released(self, version: str) -> None:
@@ -303,14 +304,12 @@ def running_lab(var: Path) -> Iterator[LabPlace]:
 
 
 def commit_quick_canary(place: LabPlace, version: str) -> None:
-    """`version` is a tag: v2 with one quick test, and a canary that starts at 5 %, so that a test sees more of it."""
+    """`version` is a tag: v2 with one quick test, and a canary of 5 % and then all, so that a test sees more of it."""
 
-    def without_small_stages(service: dict[str, Any]) -> None:
-        service["promotion"]["stages"] = [
-            s for s in service["promotion"]["stages"] if s["weight"] not in ("0.1%", "1%")
-        ]
+    def with_two_stages(service: dict[str, Any]) -> None:
+        service["promotion"]["stages"] = [s for s in service["promotion"]["stages"] if s["weight"] in ("5%", "100%")]
 
-    commit_quick(place, version, without_small_stages)
+    commit_quick(place, version, with_two_stages)
 
 
 def commit_quick(place: LabPlace, version: str, change: Callable[[dict[str, Any]], None]) -> None:

@@ -17,6 +17,9 @@ from typing import TypeVar
 T = TypeVar("T")
 _FIRST_PORT = 10_000
 _PORTS_EACH = 5_000
+_SHORTEST_S, _LONGEST_S = 0.02, 0.2
+_SHARE = 0.05
+"""Of the time that was waited already, for which it is not looked again."""
 
 
 _given: set[int] = set()
@@ -43,17 +46,22 @@ def free_port() -> int:
 
 
 def wait_until(
-    condition: Callable[[], T], *, within_s: float = 30.0, what: str = "the condition", every_s: float = 0.02
+    condition: Callable[[], T], *, within_s: float = 30.0, what: str = "the condition", every_s: float | None = None
 ) -> T:
-    """Poll until the condition is true, and return what it returned. A timeout fails the test, naming `what`."""
-    deadline = time.monotonic() + within_s
+    """Poll until the condition is true, and return what it returned. A timeout fails the test, naming `what`.
+
+    Without `every_s` it is looked often at first, and ever more seldom the longer it takes: many looks cost as much as
+    what they wait for, and take the processor from it.
+    """
+    began = time.monotonic()
     while True:
         found = condition()
         if found:
             return found
-        if time.monotonic() > deadline:
+        waited_s = time.monotonic() - began
+        if waited_s > within_s:
             raise AssertionError(f"{what} did not come true within {within_s} s")
-        time.sleep(every_s)
+        time.sleep(every_s or min(max(_SHORTEST_S, waited_s * _SHARE), _LONGEST_S))
 
 
 def listens(port: int) -> bool:
