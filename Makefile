@@ -16,10 +16,12 @@ $(STAMP): requirements.lock pyproject.toml deployments/install.sh deployments/pa
 	@bash deployments/install.sh "$(PYTHON)"
 	@touch $@
 
-scanners: install ## the scanners that the tests run for real, in .tools, apart from .venv
-	@bash deployments/scanners.sh "$(BIN)/python"
+# They need nothing of .venv, only a Python that can make another one.
+scanners: $(if $(shell "$(PYTHON)" -c 'import ensurepip, venv; print(True)' 2>/dev/null),,install) ## the scanners that the tests run for real, in .tools, apart from .venv
+	@bash deployments/scanners.sh "$(or $(PYTHON),$(BIN)/python)"
 
-programs: ## what only the tests need: a browser and a Redis
+# Debian packages are installed by one at a time.
+programs: install ## what only the tests need: a browser and a Redis
 	@bash deployments/test-programs.sh
 
 demo: install ## release campus three times under load; the third one is bad and is turned back
@@ -37,9 +39,8 @@ style: install ## ruff, mypy --strict, import layers
 check: style ## the same, then the unit and contract tests with in-memory drivers
 	@$(BIN)/pytest -q -n 2 --dist loadfile tests/unit tests/contract -m "not server"
 
-test: install ## the whole suite, against real servers that the tests start and end
-	@# Side by side: the one downloads, the other computes.
-	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target scanners programs style
+test: ## the whole suite, against real servers that the tests start and end
+	@$(MAKE) --no-print-directory --jobs --output-sync=target install scanners programs style
 	@# Three for two processors: the tests wait a third of their time, for servers, soaks and leases.
 	@$(BIN)/pytest -n 3 --dist loadfile tests --ignore=tests/acceptance/test_fault_table.py
 	@# It plays its rows side by side, and would disturb whoever counts requests beside it.

@@ -18,6 +18,23 @@ LABS: Mapping[str, tuple[str, ...]] = {
 SECONDS: Mapping[str, float] = {
     "another lab": 900,
     "one lab": 800,
+    "tests/integration/test_receive.py": 140,
+    "tests/integration/test_scanners.py": 120,
+    "tests/acceptance/bad_input/test_faults.py": 100,
+    "tests/integration/test_worker_service.py": 90,
+    "tests/integration/test_apply.py": 80,
+    "tests/integration/test_left_out.py": 70,
+    "tests/acceptance/bad_input/test_second_release.py": 65,
+    "tests/integration/test_several_servers.py": 60,
+    "tests/acceptance/bad_input/test_gates.py": 45,
+    "tests/integration/test_leases.py": 45,
+    "tests/integration/test_announcing.py": 40,
+    "tests/integration/test_campus.py": 40,
+    "tests/acceptance/bad_input/test_full_disk.py": 35,
+    "tests/acceptance/bad_input/test_planted_secrets.py": 35,
+    "tests/integration/test_server_setup.py": 30,
+    "tests/integration/test_campus_versions.py": 30,
+    "tests/integration/test_alarms.py": 20,
 }
 """How long what takes longest keeps a process busy, about. A figure that is out of date costs nothing but time."""
 _LAB_OF = {f"tests/acceptance/test_{name}.py": lab for lab, names in LABS.items() for name in names}
