@@ -41,7 +41,8 @@ check: style ## the same, then the unit and contract tests with in-memory driver
 
 test: ## the whole suite, against real servers that the tests start and end
 	@$(MAKE) --no-print-directory --jobs --output-sync=target install scanners programs style
-	@$(BIN)/pytest -n 2 --dist loadfile tests --ignore=tests/acceptance/test_fault_table.py
+	@# Three for two processors: for much of its time a test waits, for servers, soaks and leases.
+	@$(BIN)/pytest -n 3 --dist loadfile tests --ignore=tests/acceptance/test_fault_table.py
 	@# It plays its rows side by side, and would disturb whoever counts requests beside it.
 	@$(BIN)/pytest tests/acceptance/test_fault_table.py
 
