@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.11 /usr/bin/python3.11 python3; do command -v
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install scanners programs style demo down test check coverage bench lock clean
+.PHONY: help install scanners programs style demo down test long check coverage bench endurance lock clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -21,7 +21,7 @@ scanners: $(if $(shell "$(PYTHON)" -c 'import ensurepip, venv; print(True)' 2>/d
 	@bash deployments/scanners.sh "$(or $(PYTHON),$(BIN)/python)"
 
 # Debian packages are installed by one at a time.
-programs: install ## what only the tests need: a browser and a Redis
+programs: install ## what only the tests need: a browser, a Redis, backup engines
 	@bash deployments/test-programs.sh
 
 demo: install ## release campus three times under load; the third one is bad and is turned back
@@ -39,18 +39,24 @@ style: install ## ruff, mypy --strict, import layers
 check: style ## the same, then the unit and contract tests with in-memory drivers
 	@$(BIN)/pytest -q -n 2 --dist loadfile tests/unit tests/contract -m "not server"
 
-test: ## the whole suite, against real servers that the tests start and end
+test: ## the suite without its longest tests, against real servers that the tests start and end
 	@$(MAKE) --no-print-directory --jobs --output-sync=target install scanners programs style
 	@# Three for two processors: for much of its time a test waits, for servers, soaks and leases.
-	@$(BIN)/pytest -n 3 --dist loadfile tests --ignore=tests/acceptance/test_fault_table.py
+	@$(BIN)/pytest -n 3 --dist loadfile -m 'not long' tests --ignore=tests/acceptance/test_fault_table.py
 	@# It plays its rows side by side, and would disturb whoever counts requests beside it.
 	@$(BIN)/pytest tests/acceptance/test_fault_table.py
+
+long: install programs ## the longest tests: every backup engine, restores, challenges, kills in the middle of them
+	@$(BIN)/pytest -n 3 --dist loadfile -m long tests
 
 coverage: install ## which lines the tests without servers reach
 	@$(BIN)/pytest -q -n 2 --dist loadfile --cov --cov-report=term:skip-covered tests/unit tests/contract -m "not server"
 
 bench: install ## measure what docs/benchmarks.md reports
 	@$(BIN)/python -m tests.bench
+
+endurance: install ## kill workers, engines, servers and stores in the middle of backups, for hours
+	@$(BIN)/python -m tests.bench --only kills
 
 lock: install ## renew requirements.lock from pyproject.toml
 	@$(BIN)/python -m pip install -q uv

@@ -64,10 +64,43 @@ DRIVERS: dict[str, dict[str, str]] = {
         "smtp": "blocks.notifications.smtp:SmtpNotifier",
         "memory": "blocks.memory.notifier:MemoryNotifier",
     },
+    "database": {
+        "postgresql": "blocks.databases.postgresql:PostgresqlDatabase",
+        "memory": "blocks.memory.database:MemoryDatabase",
+    },
+    "scratch": {
+        "postgresql": "blocks.scratch.postgresql:PostgresqlScratch",
+        "folder": "blocks.scratch.folder:FolderScratch",
+        "memory": "blocks.memory.scratch:MemoryScratch",
+    },
+    "target": {
+        "postgresql": "blocks.targets.postgresql:PostgresqlTarget",
+        "folder": "blocks.targets.folder:FolderTarget",
+        "memory": "blocks.memory.target:MemoryTarget",
+    },
     "forge": {
         "github-status": "blocks.forges.github_status:GithubStatus",
         "gitlab-status": "blocks.forges.gitlab_status:GitlabStatus",
         "memory": "blocks.memory.forge:MemoryForge",
+    },
+    "backup": {
+        "pgbackrest": "blocks.backups.pgbackrest:PgBackRestEngine",
+        "pg_basebackup": "blocks.backups.basebackup:BaseBackupEngine",
+        "barman-cloud": "blocks.backups.barman_cloud:BarmanCloudEngine",
+        "pg_dump": "blocks.backups.pg_dump:PgDumpEngine",
+        "restic": "blocks.backups.restic:ResticEngine",
+        "redis": "blocks.backups.redis_snapshot:RedisEngine",
+        "memory": "blocks.memory.backups:MemoryEngine",
+    },
+    "challenge": {
+        "pgbackrest": "blocks.challenges.pgbackrest:PgBackRestSubject",
+        "pg_basebackup": "blocks.challenges.basebackup:BaseBackupSubject",
+        "pg_dump": "blocks.challenges.sealed:PgDumpSubject",
+        "restic": "blocks.challenges.restic:ResticSubject",
+        "redis": "blocks.challenges.sealed:RedisSubject",
+    },
+    "challenge-source": {
+        "postgresql": "blocks.challenges.source:PostgresqlSource",
     },
 }
 """Port, driver's name, 'module:class'."""

@@ -13,6 +13,9 @@ from blocks.context import Context
 from blocks.guest import Guest
 from blocks.secrets import Secrets
 from tasks.analysis.ports import MetricSource
+from tasks.backup.ports import BackupEngine
+from tasks.challenge.ports import SourceServer, Subject
+from tasks.common.backups import BackupPlan, RestoreTarget
 from tasks.common.errors import Refused
 from tasks.common.estate import Environment, Estate, EstateService, NotificationChannel
 from tasks.common.lease import Grant
@@ -24,9 +27,11 @@ from tasks.notify.ports import Channel, Notifier
 from tasks.preflight.ports import Network
 from tasks.release.model import Artifact
 from tasks.release.ports import ArtifactStore, Builder, Ledger, Prober, Source
+from tasks.restore.ports import TargetServer
 from tasks.rollout.model import Workload
 from tasks.rollout.ports import Router, Runtime
 from tasks.scan.ports import Scanner
+from tasks.verification.ports import Database, ScratchServer
 from tasks.webhook.ports import Forge
 
 VARIABLE = "SLIPWAY_ESTATE"
@@ -165,6 +170,103 @@ class OpenEstate:
             )
         target = Target(service, environment, self.file.estate)
         return Site(self.file.environments[environment], self.context, target, grant)
+
+    def backup(self, plan: str) -> BackupEngine:
+        """Return the engine of a backup plan.
+
+        Raises:
+            Refused: the estate has no such plan.
+        """
+        engine: BackupEngine = open_driver("backup", self.backup_plan(plan).engine, self.context)
+        return engine
+
+    def database(self, plan: str) -> Database | None:
+        """Return the source that a plan's copies are compared with; None where the plan names none."""
+        how = self.backup_plan(plan).verification
+        return open_driver("database", how.database, self.context) if how and how.database else None
+
+    def scratch(self, plan: str) -> ScratchServer | None:
+        """Return the server that a plan's copies are restored into; None where the plan names none."""
+        how = self.backup_plan(plan).verification
+        return open_driver("scratch", how.scratch, self.context) if how is not None else None
+
+    def subject(self, plan: str) -> Subject:
+        """Return the engine of a backup plan, as it is challenged.
+
+        Raises:
+            Refused: the estate has no such plan, or nobody has said how its engine is challenged.
+        """
+        spec = self.backup_plan(plan).engine
+        if spec.driver not in DRIVERS["challenge"]:
+            raise Refused(
+                f"backups of {spec.driver} cannot be challenged",
+                on=f"the plan {plan}",
+                next_action=f"challenge a plan with one of: {', '.join(sorted(DRIVERS['challenge']))}",
+            )
+        subject: Subject = open_driver("challenge", spec, self.context)
+        return subject
+
+    def challenge_source(self, plan: str) -> SourceServer | None:
+        """Return a server for a throw-away copy of the source, where a plan's copies are restored; None: there is none.
+
+        Raises:
+            Refused: the estate has no such plan, or its scratch server cannot be a source.
+        """
+        how = self.backup_plan(plan).verification
+        return open_driver("challenge-source", how.scratch, self.context) if how is not None else None
+
+    def challenge_place(self, plan: str) -> Path:
+        """Return the folder for copies that are damaged: that of the plan's scratch server, else one of the workspace.
+
+        Raises:
+            Refused: the estate has no such plan.
+        """
+        how = self.backup_plan(plan).verification
+        folder = how.scratch.settings.get("folder") if how is not None else None
+        return self.context.resolve(str(folder)) if folder else self.workspace / "challenges"
+
+    def target(self, plan: str, name: str, grant: Grant | None = None) -> TargetServer:
+        """Return where a plan's backups may be restored into; without a grant, it is only observed.
+
+        Raises:
+            Refused: the estate has no such plan, or the plan no such target.
+        """
+        spec = self.target_spec(plan, name).server
+        target: TargetServer = open_driver("target", spec, replace(self.context, grant=grant))
+        return target
+
+    def target_spec(self, plan: str, name: str) -> RestoreTarget:
+        """Return what the estate file says of a target of a plan.
+
+        Raises:
+            Refused: the estate has no such plan, or the plan no such target.
+        """
+        targets = self.backup_plan(plan).targets
+        if name not in targets:
+            raise Refused(
+                f"the plan {plan} has no target {name!r}",
+                on="the request",
+                next_action=f"use one of: {', '.join(sorted(targets))}"
+                if targets
+                else f"describe it under backups.{plan}.targets of the estate file",
+            )
+        return targets[name]
+
+    def backup_plan(self, plan: str) -> BackupPlan:
+        """Return what the estate file says of a backup plan.
+
+        Raises:
+            Refused: the estate has no such plan.
+        """
+        if plan not in self.file.backups:
+            raise Refused(
+                f"the estate {self.file.estate} has no backup plan {plan!r}",
+                on="the request",
+                next_action=f"use one of: {', '.join(sorted(self.file.backups))}"
+                if self.file.backups
+                else "describe it under backups of the estate file",
+            )
+        return self.file.backups[plan]
 
     def path_to(self, environment: str) -> Sequence[str]:
         """Return the environments that a release passes on its way, the wanted one last."""

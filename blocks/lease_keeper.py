@@ -1,8 +1,8 @@
 """Keeps a lease while its holder works, and waits for one that somebody else has."""
 
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from threading import Event, Lock, Thread
 
 from tasks.common.errors import Refused, Retryable, SlipwayError
@@ -201,6 +201,23 @@ def await_lease(
         with suppress(SlipwayError):
             leases.leave(scope, holder)
         raise
+
+
+@contextmanager
+def kept_lease(
+    leases: Leases, scope: str, holder: str, ttl_s: float, within_s: float, say: Callable[[str], None]
+) -> Iterator[KeptLease]:
+    """The lease is kept within the block, and free after it; waits for it as `await_lease`, whose arguments these are.
+
+    Raises:
+        Refused: the time is over, and somebody else has it.
+        Retryable: the ledger does not answer.
+    """
+    kept = KeptLease(leases, await_lease(leases, scope, holder, ttl_s, within_s, say), ttl_s, say)
+    try:
+        yield kept
+    finally:
+        kept.give_up()
 
 
 def _now_s() -> float:

@@ -23,6 +23,10 @@ _STANDING = """
 select holder, token, least(extract(epoch from expires_at - clock_timestamp())::float8, good_for_s), parked, given_up
   from slipway.lease where scope = %s
 """
+_UNDER = """
+select scope, holder, token, least(extract(epoch from expires_at - clock_timestamp())::float8, good_for_s), parked
+  from slipway.lease where starts_with(scope, %s) and not given_up order by scope collate "C"
+"""
 # After the server's clock was set back a killed holder's lease would stay for as long as that.
 _BOUND = """
 update slipway.lease set expires_at = clock_timestamp() + make_interval(secs => good_for_s)
@@ -138,6 +142,16 @@ class PostgresqlLeases:
         with self._database.session("nothing was changed") as connection:
             standing = _found(connection, kept_text(scope))
         return standing.kept if standing else None
+
+    def under(self, prefix: str) -> tuple[Lease, ...]:
+        """Return what `find` does for each scope that begins so, in the order of the scopes.
+
+        Raises:
+            Retryable: the database does not answer.
+        """
+        with self._database.session("nothing was changed") as connection:
+            rows = connection.execute(_UNDER, [kept_text(prefix)]).fetchall()
+        return tuple(Lease(*row) for row in rows)
 
     def _keep(self, lease: Lease, for_s: float, *, parked: bool) -> Lease:
         unknown = "it is not known until when the lease is good; again does no harm"

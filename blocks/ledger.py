@@ -10,6 +10,7 @@ from psycopg import errors, sql
 from psycopg.types.json import Json
 from pydantic import Field
 
+from blocks.catalogue import PostgresqlCatalogue
 from blocks.context import Context
 from blocks.deliveries import PostgresqlDeliveries
 from blocks.leases import PostgresqlLeases
@@ -26,6 +27,7 @@ from blocks.ledger_data import (
 from blocks.ledger_database import LedgerDatabase
 from blocks.ledger_figures import figure
 from blocks.ledger_migrations import migrate
+from blocks.restores import PostgresqlRestores
 from tasks.common.model import StrictModel
 from tasks.common.secrets import SecretRef
 from tasks.common.units import Duration
@@ -81,6 +83,16 @@ class PostgresqlLedger:
     def deliveries(self) -> PostgresqlDeliveries:
         """Return the deliveries that are kept beside the evidence."""
         return PostgresqlDeliveries(self._database)
+
+    @property
+    def catalogue(self) -> PostgresqlCatalogue:
+        """Return the catalogue of backups that is kept beside the evidence."""
+        return PostgresqlCatalogue(self._database)
+
+    @property
+    def restores(self) -> PostgresqlRestores:
+        """Return what is on record of restores, beside the evidence."""
+        return PostgresqlRestores(self._database)
 
     def prepare(self) -> None:
         """The ledger's tables exist and are of this version. *Idempotent:* yes; safe to call from several processes.

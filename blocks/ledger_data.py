@@ -46,9 +46,18 @@ def kept_evidence(evidence: Evidence) -> Evidence:
         kind=kept_text(evidence.kind),
         name=kept_text(evidence.name),
         at=kept_time(evidence.at, "at"),
-        facts={_key(key, "facts"): _kept(value, f"facts.{key}") for key, value in evidence.facts.items()},
+        facts=kept_facts(evidence.facts),
         duration_s=duration_s if duration_s is not None and math.isfinite(duration_s) else None,
     )
+
+
+def kept_facts(facts: Mapping[str, object]) -> dict[str, object]:
+    """Return facts as `kept_evidence` keeps them, copied.
+
+    Raises:
+        Refused: a fact of another type than JSON has, a naive datetime, or a key that is no text.
+    """
+    return {_key(key, "facts"): _kept(value, f"facts.{key}") for key, value in facts.items()}
 
 
 def kept_record(record: ReleaseRecord) -> ReleaseRecord:

@@ -33,6 +33,11 @@ _LEFT_IN_PIPE_CHUNKS = 16
 # Prefect's timeouts raise in a thread only between two bytecodes, so no wait in the kernel may be long.
 _TICK_S = 0.25
 _GRACE_S = 5.0
+ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
+"""Stands in front of a command, behind a change of user, that must not go on when whoever has started it is killed.
+
+*Source:* setpriv(1); prctl(2), PR_SET_PDEATHSIG: a change of user clears it, and what the command forks has none.
+"""
 _MAY_PASS = {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY}
 
 

@@ -14,11 +14,19 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from deployments import apply_command
+from deployments import (
+    apply_command,
+    backup_command,
+    backups_command,
+    expectations_command,
+    heartbeat_command,
+    masking_command,
+    restore_command,
+)
 from deployments.lab.lab import Lab
 from deployments.receiver import commands as webhook_commands
 from deployments.shown import cells, print_json
-from deployments.terminal import Estate, Exit, Json, connect, err, out, var_folder
+from deployments.terminal import As, Estate, Exit, Json, connect, err, out, var_folder, who
 from deployments.worker import commands as worker_commands
 from tasks.common.errors import Refused, Retryable, SlipwayError, Unsafe
 from tasks.common.units import show_percent
@@ -41,10 +49,17 @@ app = typer.Typer(
 )
 releases = typer.Typer(no_args_is_help=True, help="What was released, and how it went: list, show.")
 app.add_typer(releases, name="releases")
+app.add_typer(backup_command.app, name="backup")
+app.add_typer(backups_command.app, name="backups")
+app.add_typer(expectations_command.app, name="expectations")
+app.add_typer(masking_command.app, name="masking")
 app.command()(apply_command.apply)
+app.command()(backup_command.verify_backup)
+app.command()(restore_command.restore)
 app.command()(webhook_commands.receive)
 app.command()(webhook_commands.deliveries)
 app.command()(worker_commands.worker)
+app.command()(heartbeat_command.heartbeat)
 Service = Annotated[str, typer.Argument(help="name of the service")]
 Environment = Annotated[str, typer.Option("--to", help="environment where it must serve in the end")]
 
@@ -102,7 +117,7 @@ def status(estate: Estate = "", as_json: Json = False) -> None:
 
 @app.command()
 def doctor(estate: Estate = "", as_json: Json = False) -> None:
-    """Look at everything that a release needs, and say how to mend what is not well."""
+    """Look at everything that a release or a backup needs, and say how to mend what is not well."""
     connect(estate)
     from deployments.doctor import examine
 
@@ -134,7 +149,7 @@ def release(
     from tasks.release.request import ReleaseRequest
 
     request = ReleaseRequest(
-        service=service, commit=commit, environment=environment, estate=_estate(), requested_by=_who()
+        service=service, commit=commit, environment=environment, estate=_estate(), requested_by=who()
     )
     _run("release", request, wait, as_json)
 
@@ -154,25 +169,24 @@ def rollback(
     from tasks.release.request import RollbackRequest
 
     request = RollbackRequest(
-        service=service, to=to, environment=environment, reason=reason, estate=_estate(), requested_by=_who()
+        service=service, to=to, environment=environment, reason=reason, estate=_estate(), requested_by=who()
     )
     _run("rollback", request, wait, as_json)
 
 
 Run = Annotated[str, typer.Argument(help="run id, or the beginning of one, as 'releases list' shows it")]
 Reason = Annotated[str, typer.Option(help="why, for the record")]
-Name = Annotated[str, typer.Option("--as", help="who you are, for the record; nobody checks it")]
 
 
 @app.command()
-def approve(run: Run, reason: Reason, name: Name = "", estate: Estate = "") -> None:
-    """Say yes to a release that waits for an answer; it goes on where it was."""
+def approve(run: Run, reason: Reason, name: As = "", estate: Estate = "") -> None:
+    """Say yes to a release or restore that waits for an answer; it goes on where it was."""
     _answer(run, "approve", reason, name, estate)
 
 
 @app.command()
-def reject(run: Run, reason: Reason, name: Name = "", estate: Estate = "") -> None:
-    """Say no to a release that waits for an answer; what is out is rolled back."""
+def reject(run: Run, reason: Reason, name: As = "", estate: Estate = "") -> None:
+    """Say no to a release or restore that waits for an answer; what is out is rolled back."""
     _answer(run, "reject", reason, name, estate)
 
 
@@ -182,7 +196,10 @@ def _answer(run: str, decision: str, reason: str, name: str, estate: str) -> Non
     from tasks.common.run_steps import answer_run
     from tasks.release.approval import unanswered
 
-    ledger = open_estate().ledger
+    ledger, answer = open_estate().ledger, {"decision": decision, "reason": reason, "name": name or who()}
+    ledger.prepare()
+    if restore_command.answer_restore(ledger.restores, run, answer):
+        return
     record = ledger.record(run)
     on = f"{record.kind} of {record.service} {record.release[:7]} to {record.environment}: {record.outcome}"
     question = unanswered(ledger.evidence(record.id))
@@ -198,7 +215,7 @@ def _answer(run: str, decision: str, reason: str, name: str, estate: str) -> Non
             on=on,
             next_action="'slipway reconcile' brings it to its end; then release again if it is still wanted",
         )
-    answer_run(record.id, {"decision": decision, "reason": reason, "name": name or _who()})
+    answer_run(record.id, answer)
     out.print(f"{record.service} {record.release[:7]}: {decision}; run {record.id[:8]} goes on", markup=False)
 
 
@@ -302,7 +319,7 @@ def show_release(
 def schema(
     folder: Annotated[Path, typer.Argument(help="folder to write to")],
 ) -> None:
-    """Write the JSON Schemas of both files, for editors, and their reference pages."""
+    """Write the JSON Schemas of all files that people write, for editors, and their reference pages."""
     from tasks.common.documentation import write
 
     for path in write(folder):
@@ -342,10 +359,6 @@ def _run(flow: str, request: Any, wait: bool, as_json: bool) -> None:
 def _estate() -> str:
     """Return the estate file for the worker, which need not have this shell's variables."""
     return os.environ.get("SLIPWAY_ESTATE", "")
-
-
-def _who() -> str:
-    return os.environ.get("SUDO_USER") or os.environ.get("USER") or os.environ.get("LOGNAME") or "unknown"
 
 
 @contextmanager

@@ -10,9 +10,10 @@ from functools import partial
 import httpx
 
 from blocks.estate import OpenEstate, open_estate
+from blocks.postgresql import find_binaries
 from blocks.server import PrefectServer
 from deployments.applying import survey
-from deployments.lab import postgresql
+from flows.backup_checks import backup_looks
 from flows.checks import own_checks
 from tasks.common.errors import Refused, Retryable, SlipwayError
 from tasks.common.schedules import DEPLOYMENT
@@ -30,7 +31,7 @@ _PROGRAMS = {
 
 def examine() -> list[Finding]:
     """Return everything that was looked at, in the order in which one would mend it. Nothing is changed."""
-    findings = [_python(), *map(_program, _PROGRAMS), _look("PostgreSQL's programs", postgresql.find_binaries)]
+    findings = [_python(), *map(_program, _PROGRAMS), _look("PostgreSQL's programs", find_binaries)]
     findings += _examine_prefect()
     try:
         estate = open_estate()
@@ -56,9 +57,8 @@ def _examine_estate(estate: OpenEstate) -> list[Finding]:
     findings = [_look("ledger", estate.ledger.prepare), _look("artefact store", estate.store.digests)]
     for service in estate.file.services:
         findings.append(_look(f"{service}: repository", partial(_head, estate.source(service))))
-    return findings + [
-        each for looked in examine_all(place_looks(estate, own_checks(estate))) for each in looked.findings
-    ]
+    looks = [*place_looks(estate, own_checks(estate)), *backup_looks(estate)]
+    return findings + [each for looked in examine_all(looks) for each in looked.findings]
 
 
 def _head(source: Source) -> str:

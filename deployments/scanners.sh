@@ -5,18 +5,8 @@ set -euo pipefail
 python=$1
 cd "$(dirname "$0")/.."
 mkdir -p .tools/bin
-
-from_pypi() { # from_pypi NAME: nothing is done if its lock file is the one that it was installed from
-  local place=.tools/$1 lock=deployments/scanners/$1.lock
-  if ! cmp -s "$lock" "$place/installed.lock"; then
-    echo "installing $1 into $place"
-    rm -rf "$place"
-    "$python" -m venv "$place"
-    "$place/bin/python" -m pip install -q --no-compile --disable-pip-version-check --require-hashes -r "$lock"
-    cp "$lock" "$place/installed.lock"
-  fi
-  ln -sfn "../$1/bin/$1" ".tools/bin/$1"
-}
+# shellcheck source=deployments/tools.sh
+. deployments/tools.sh
 
 # Debian has gitleaks from trixie on; its package needs nothing but a C library that is older. It is fetched, checked
 # against Debian's signature by apt with lists of its own, and unpacked here: the machine's packages stay as they are.
@@ -40,8 +30,9 @@ gitleaks_from_debian() {
 # Side by side: each is many small downloads.
 begun=()
 for name in pip-audit hadolint semgrep checkov; do
-  from_pypi "$name" &
+  from_pypi "$python" "$name" "deployments/scanners/$name.lock" --no-compile &
   begun+=($!)
+  link_tool "$name" "$name"
 done
 if ! command -v gitleaks >/dev/null 2>&1 && [ ! -x .tools/bin/gitleaks ]; then
   if command -v apt-get >/dev/null 2>&1; then

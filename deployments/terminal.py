@@ -14,6 +14,7 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON for scripts")]
+As = Annotated[str, typer.Option("--as", help="who you are, for the record; nobody checks it")]
 Estate = Annotated[str, typer.Option("--estate", help="estate file; default: $SLIPWAY_ESTATE, else the lab's")]
 
 
@@ -42,6 +43,11 @@ def connect(estate: str = "") -> None:
         os.environ.update({name: value for name, value in lab.environment().items() if name not in os.environ})
     if estate:
         os.environ["SLIPWAY_ESTATE"] = str(Path(estate).absolute())
+
+
+def who() -> str:
+    """Return the system's user, for the record; behind sudo, who has called it."""
+    return os.environ.get("SUDO_USER") or os.environ.get("USER") or os.environ.get("LOGNAME") or "unknown"
 
 
 def var_folder() -> Path:

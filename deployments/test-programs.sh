@@ -1,9 +1,23 @@
 #!/usr/bin/env bash
-# Installs what only the tests need, and what is missing of it: a browser that looks at pages, and a Redis.
+# Installs what only the tests need, and what is missing of it: a browser, a Redis, programs of backup engines.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=deployments/packages.sh
 . deployments/packages.sh
 need chromium chromium
 need redis-server redis-server
+need pgbackrest pgbackrest
+need restic restic
 install_missing
+
+# barman-cloud is GPL-3: it is called as a program, and lies apart from .venv. Debian has one that is too old. With
+# bytecode, as a server starts it for each segment of WAL.
+# Its lock file is of 'barman[cloud]', boto3>=1.35, python-dateutil<3, and psycopg2-binary in place of psycopg2.
+# shellcheck source=deployments/tools.sh
+. deployments/tools.sh
+python=.venv/bin/python
+[ -x "$python" ] || python=python3
+from_pypi "$python" barman deployments/engines/barman.lock --compile
+for program in backup backup-delete backup-list backup-show restore wal-archive wal-restore; do
+  link_tool barman "barman-cloud-$program"
+done

@@ -87,6 +87,12 @@ class MemoryLeases:
         with self._lock:
             return self._standing(scope).kept
 
+    def under(self, prefix: str) -> tuple[Lease, ...]:
+        """Return what `find` does for each scope that begins so, in the order of the scopes."""
+        with self._lock:
+            scopes = sorted(scope for scope in self._kept if scope.startswith(prefix))
+            return tuple(kept for scope in scopes if (kept := self._standing(scope).kept) is not None)
+
     def _keep(self, lease: Lease, for_s: float, *, parked: bool) -> Lease:
         with self._lock:
             standing = self._standing(lease.scope)

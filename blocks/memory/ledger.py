@@ -18,8 +18,10 @@ from blocks.ledger_data import (
     no_such_record,
     the_one,
 )
+from blocks.memory.catalogue import MemoryCatalogue
 from blocks.memory.deliveries import MemoryDeliveries
 from blocks.memory.leases import MemoryLeases
+from blocks.memory.restores import MemoryRestores
 from tasks.common.errors import Refused
 from tasks.common.model import StrictModel
 from tasks.release.model import Evidence, Outcome, ReleaseRecord
@@ -39,6 +41,8 @@ class MemoryLedger:
         self._answers: dict[str, tuple[float | None, ...]] = {}
         self._leases = MemoryLeases()
         self._deliveries = MemoryDeliveries()
+        self._catalogue = MemoryCatalogue()
+        self._restores = MemoryRestores()
 
     @property
     def leases(self) -> MemoryLeases:
@@ -49,6 +53,16 @@ class MemoryLedger:
     def deliveries(self) -> MemoryDeliveries:
         """Return the deliveries that are kept beside the evidence."""
         return self._deliveries
+
+    @property
+    def catalogue(self) -> MemoryCatalogue:
+        """Return the catalogue of backups that is kept beside the evidence."""
+        return self._catalogue
+
+    @property
+    def restores(self) -> MemoryRestores:
+        """Return what is on record of restores, beside the evidence."""
+        return self._restores
 
     def prepare(self) -> None:
         """There is nothing to prepare. *Idempotent:* yes."""

@@ -8,20 +8,13 @@ from typing import TYPE_CHECKING, Self
 import boto3
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    HTTPClientError,
-    IncompleteReadError,
-    ResponseStreamingError,
-)
-from botocore.exceptions import ConnectionError as NoConnectionError
+from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import Field, model_validator
 
 from blocks.context import Context
 from blocks.files import CHUNK_BYTES, digest_of, digest_of_file, receive, system_errors
+from blocks.s3 import MISSING, code_of, meaning
 from blocks.stores.names import digest_named, missing, miswritten, name_of
-from tasks.common.errors import Refused, Retryable, SlipwayError
 from tasks.common.model import StrictModel
 from tasks.common.secrets import SecretRef
 from tasks.common.units import Size
@@ -30,23 +23,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _SMALLEST_PART_BYTES = 5 * 2**20
-_MISSING = {"404", "NoSuchKey"}
-_MAY_PASS = {
-    "SlowDown",
-    "RequestTimeout",
-    "RequestTimeTooSkewed",
-    "Throttling",
-    "ThrottlingException",
-    "OperationAborted",
-}
-_NEXT = {
-    "NoSuchBucket": "create the bucket, or correct 'bucket' and 'region' of the store in the estate file",
-    "AccessDenied": "grant s3:GetObject, s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload and s3:ListBucket",
-    "403": "grant s3:GetObject, s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload and s3:ListBucket",
-    "InvalidAccessKeyId": "check access_key and secret_key of the store in the estate file",
-    "SignatureDoesNotMatch": "check access_key and secret_key of the store in the estate file",
-}
-_NETWORK = (NoConnectionError, HTTPClientError, IncompleteReadError, ResponseStreamingError)
 
 
 class S3Store:
@@ -138,7 +114,7 @@ class S3Store:
             try:
                 self._client.head_object(Bucket=self._bucket, Key=key)
             except ClientError as error:
-                if _code(error) in _MISSING:
+                if code_of(error) in MISSING:
                     return False
                 raise
             return True
@@ -196,7 +172,7 @@ class S3Store:
         try:
             return digest_of(self._chunks(key))
         except ClientError as error:
-            if _code(error) in _MISSING:
+            if code_of(error) in MISSING:
                 return None
             raise
 
@@ -205,37 +181,9 @@ class S3Store:
         """Turn the SDK's errors into Slipway's."""
         try:
             yield
-        except ClientError as error:
-            if _code(error) in _MISSING:
+        except (ClientError, BotoCoreError) as error:
+            if isinstance(error, ClientError) and code_of(error) in MISSING:
                 raise missing(what, self._place) from error
-            raise self._answered(error, what) from error
-        except BotoCoreError as error:
-            if isinstance(error, _NETWORK):
-                raise Retryable(
-                    f"the artefact store did not answer: {type(error).__name__}",
-                    on=f"{what} in {self._place}",
-                    state="an artefact that was being stored is not visible",
-                    next_action="check that the store runs and that this machine reaches it",
-                ) from error
-            raise Refused(
-                f"the artefact store cannot be used: {self._context.secrets.redact(str(error))}",
-                on=f"{what} in {self._place}",
-                next_action="check region, access_key and secret_key of the store in the estate file",
-            ) from error
-
-    def _answered(self, error: ClientError, what: str) -> SlipwayError:
-        code = _code(error)
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        may_pass = status >= 500 or code in _MAY_PASS
-        return (Retryable if may_pass else Refused)(
-            f"the artefact store refused: {code}",
-            on=f"{what} in {self._place}",
-            next_action=_NEXT.get(
-                code, "wait; if it lasts, look at the store's health" if may_pass else "see the code"
-            ),
-            facts={"HTTP status": status},
-        )
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", "unknown"))
+            state = "an artefact that was being stored is not visible"
+            redact = self._context.secrets.redact
+            raise meaning(error, "the artefact store", f"{what} in {self._place}", redact, state) from error

@@ -2,6 +2,7 @@
 
 campus v1 goes out blue-green, v2 as a canary through all stages, and v3, which has a fault that only shows under real
 traffic, must be turned back without anybody's help. What users got meanwhile is in the summary, and in report.json.
+Then campus's database is backed up, and the backup proven by a restore.
 """
 
 import json
@@ -15,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deployments.lab.campus_versions import make_repository
+from deployments.lab.demo_backup import Proof, back_up_and_prove
 from deployments.lab.lab import Lab
 from deployments.lab.load_report import Phase, PhaseReport, summarise
 from deployments.lab.programs import LOAD_PER_S
@@ -92,12 +94,14 @@ def main() -> int:
         console.print(f"the lab is up; watch in the Prefect UI: [bold]{lab.ui_url}[/bold]")
         console.print(f"the auth string that it asks for is in {lab.auth_file}\n", markup=False)
         seen = [_outside(lab, release) for release in _release_all(lab, versions)]
+        console.print("[bold]backup[/bold] of campus's database, and its proof")
+        proof = back_up_and_prove(lab, _say)
     except SlipwayError as error:
         console.print(error.block(), markup=False, style="red")
         return 1
     report = lab.load_file.with_name("report.json")
-    _write_report(report, lab, seen)
-    _show(lab, seen, report, time.monotonic() - began)
+    _write_report(report, lab, seen, proof)
+    _show(lab, seen, proof, report, time.monotonic() - began)
     return 0 if all(each.as_expected for each in seen) else 1
 
 
@@ -120,7 +124,7 @@ def _release(lab: Lab, version: str, commit: str) -> Release:
 
     def say(line: str) -> None:
         nonlocal loading
-        console.print(f"  {line}", markup=False, style="dim", overflow="ellipsis", no_wrap=True)
+        _say(line)
         # Before the very first release there is nothing to send requests to.
         loading = loading or lab.start_load()
 
@@ -146,6 +150,10 @@ def _release(lab: Lab, version: str, commit: str) -> Release:
     return Release(version, record, ledger.evidence(run_id), started_at, ended_at)
 
 
+def _say(line: str) -> None:
+    console.print(f"  {line}", markup=False, style="dim", overflow="ellipsis", no_wrap=True)
+
+
 def _outside(lab: Lab, release: Release) -> Outside:
     whole, *stages = summarise(lab.load_file, release.phases)
     return Outside(release, whole, tuple(stages))
@@ -159,7 +167,7 @@ def _stage_name(item: Evidence) -> str:
     return name if "%" in name or not isinstance(weight, int | float) else f"{name} ({show_percent(weight)})"
 
 
-def _show(lab: Lab, seen: list[Outside], report: Path, took_s: float) -> None:
+def _show(lab: Lab, seen: list[Outside], proof: Proof, report: Path, took_s: float) -> None:
     for each in seen:
         record = each.release.record
         took = show_duration((each.release.ended_at - each.release.started_at).total_seconds())
@@ -182,6 +190,7 @@ def _show(lab: Lab, seen: list[Outside], report: Path, took_s: float) -> None:
         if each.bad_for_s is not None:
             console.print(f"   from its first bad answer to its last: {show_duration(each.bad_for_s)}")
         console.print()
+    console.print("\n".join(proof.lines()), markup=False, soft_wrap=True, end="\n\n")
     fine = all(each.as_expected for each in seen)
     verdict = "everything went as it must" if fine else "NOT everything went as it must: users saw failures"
     console.print(
@@ -189,13 +198,13 @@ def _show(lab: Lab, seen: list[Outside], report: Path, took_s: float) -> None:
         f"  Prefect UI      {lab.ui_url} (auth string: in {lab.auth_file})\n"
         f"  production      http://127.0.0.1:{lab.ports['production']}\n"
         f"  all figures     {report}\n"
-        "  what next       .venv/bin/slipway releases list; .venv/bin/slipway status; make down",
+        "  what next       .venv/bin/slipway releases list; .venv/bin/slipway backups; make down",
         markup=False,
         style="green" if fine else "bold red",
     )
 
 
-def _write_report(path: Path, lab: Lab, seen: list[Outside]) -> None:
+def _write_report(path: Path, lab: Lab, seen: list[Outside], proof: Proof) -> None:
     report = {
         "as_expected": all(each.as_expected for each in seen),
         "ui": lab.ui_url,
@@ -211,6 +220,7 @@ def _write_report(path: Path, lab: Lab, seen: list[Outside]) -> None:
             }
             for each in seen
         ],
+        "proof": proof.report(),
     }
     path.write_text(json.dumps(report, indent=2, default=str), encoding="utf-8")
 

@@ -103,12 +103,11 @@ def _scrape(job: str, ports: Sequence[int], **labels: str) -> str:
     )
 
 
-def estate(template: str, ports: Mapping[str, int], *, run: Path, tools: Path, campus_repository: Path) -> str:
-    """Return the lab's estate file, ports and folders filled in.
+def estate(template: str, ports: Mapping[str, int], **values: Path | str) -> str:
+    """Return the lab's estate file, with ports and further values filled in by their names.
 
     Raises:
         KeyError: the template wants something that the lab does not have.
     """
-    values = {name: str(port) for name, port in ports.items()}
-    values |= {"run": str(run), "tools": str(tools), "campus_repository": str(campus_repository)}
-    return Template(template).substitute(values)
+    shown = {name: str(value) for name, value in (*ports.items(), *values.items())}
+    return Template(template).substitute(shown)

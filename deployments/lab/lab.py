@@ -10,11 +10,13 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 
 import httpx
+import pyrage
 
 from blocks import shell
 from blocks.routers.haproxy_config import Exposed, render
@@ -29,7 +31,11 @@ ROOT = Path(__file__).resolve().parents[2]
 _SUPERUSER = "lab"
 _DATABASES = ("ledger", "prefect", "campus_test", "campus_staging", "campus_production")
 _WEBHOOK = "webhook-github"
-_SOCKET_PATH_AT_MOST = 80  # leaves room for what HAProxy appends while it binds; Linux takes 107
+_BACKUP_KEY = "backup-key"
+# Leaves room for what HAProxy appends while it binds, and for a scratch server's folder; Linux takes 107.
+_SOCKET_PATH_AT_MOST = 66
+# Below those that the system gives to connections: one of these could be taken before its server binds it.
+_PORTS = range(25_000, 32_000)
 _START_WITHIN_S = 120.0
 _STOP_WITHIN_S = 40.0
 
@@ -134,6 +140,7 @@ class Lab:
             self.supervisor.add(name)
         postgresql.wait_ready(self.ports["postgresql"])
         self._create_databases()
+        self.supervisor.add("heartbeat")
         say("starting the Prefect server and a worker")
         self.supervisor.add("prefect-server")
         self._await("prometheus", f"http://127.0.0.1:{self.ports['prometheus']}/-/ready")
@@ -230,9 +237,10 @@ class Lab:
         remembered = self.ports
         held: list[socket.socket] = []
         ports: dict[str, int] = {}
+        others = _others()
         for name in files.PORT_NAMES:
-            probe = _bind(remembered.get(name, 0)) or _bind(0)
-            assert probe is not None, "the kernel always has a free port to give"
+            kept = [remembered[name]] if name in remembered else []
+            probe = next(filter(None, map(_bind, chain(kept, others))))
             held.append(probe)
             ports[name] = probe.getsockname()[1]
         for probe in held:
@@ -244,6 +252,7 @@ class Lab:
         for name in (*_DATABASES, _SUPERUSER, "campus-token", _WEBHOOK):
             self._make_secret(name, secrets.token_urlsafe(24))
         self._make_secret(AUTH, f"slipway:{secrets.token_urlsafe(24)}")
+        self._make_secret(_BACKUP_KEY, str(pyrage.x25519.Identity.generate()))
         for database in _DATABASES:
             dsn = f"postgresql://{database}:{self.secret(database)}@127.0.0.1:{ports['postgresql']}/{database}"
             _write(self.home / "secrets" / f"{database.replace('_', '-')}-dsn", dsn)
@@ -263,7 +272,16 @@ class Lab:
         _write(self.home / "prometheus.yml", files.prometheus(ports))
         template = (ROOT / "deployments" / "estates" / "lab.yaml").read_text(encoding="utf-8")
         tools = Path(sys.executable).parent
-        text = files.estate(template, ports, run=run, tools=tools, campus_repository=self.campus_repository)
+        public_key = str(pyrage.x25519.Identity.from_str(self.secret(_BACKUP_KEY)).to_public())
+        text = files.estate(
+            template,
+            ports,
+            run=run,
+            tools=tools,
+            campus_repository=self.campus_repository,
+            campus=ROOT / "examples" / "campus",
+            backup_recipient=public_key,
+        )
         _write(self.estate_file, text)
         postgresql.initialise(self.home / "postgresql", _SUPERUSER, self.home / "secrets" / _SUPERUSER)
         _write(self.home / "supervisord.conf", files.supervisord(run, self.home, programs(self, ROOT)))
@@ -329,6 +347,12 @@ class Lab:
                 next_action="read what it says below, then 'slipway up' again",
                 facts={"last lines": "\n".join(done.tail)},
             )
+
+
+def _others() -> Iterator[int]:
+    """Yield ports, from one that is chosen by chance: two labs that start at once hardly choose the same."""
+    first = secrets.randbelow(len(_PORTS))
+    yield from chain(_PORTS[first:], _PORTS[:first])
 
 
 def _bind(port: int) -> socket.socket | None:

@@ -1,11 +1,10 @@
-"""The lab's PostgreSQL: found, initialised, described to whoever supervises it, and given databases.
+"""The lab's PostgreSQL: initialised, described to whoever supervises it, and given databases.
 
 PostgreSQL refuses to run as root. As root everything here runs as an unprivileged user who may read and search, but not
 write, where only root may: so a clone in a folder that only root can enter works, too.
 """
 
 import os
-import pwd
 import shutil
 import time
 from collections.abc import Iterator
@@ -17,35 +16,13 @@ from psycopg import sql
 from psycopg.pq import PGconn, Ping
 
 from blocks import shell
+from blocks.postgresql import DEBIAN, USERS, find_binaries
+from blocks.users import as_user, find_user, own
 from tasks.common.errors import Refused, Retryable
 
-_DEBIAN = Path("/usr/lib/postgresql")
-_USERS = ("postgres", "nobody")
-_CAP_DAC_READ_SEARCH = 1 << 2
 _INITDB_TIMEOUT_S = 120.0
 # Linux: a socket's path has 108 bytes with its closing zero.
 _SOCKET_PATH_BYTES = 107
-
-
-def find_binaries() -> Path:
-    """Return the folder of the newest PostgreSQL's programs: Debian's own folders first, then the PATH.
-
-    Raises:
-        Refused: there is none.
-    """
-    found = [folder for folder in _DEBIAN.glob("*/bin") if (folder / "initdb").exists()]
-    numbered = [folder for folder in found if folder.parent.name.isdecimal()]
-    if numbered:
-        return max(numbered, key=lambda folder: int(folder.parent.name))
-    on_path = shutil.which("initdb")
-    if on_path is None:
-        raise Refused(
-            "PostgreSQL is not installed",
-            on="this machine",
-            next_action="install it, e.g. 'apt-get install postgresql', or put its programs on the PATH",
-            facts={"looked in": f"{_DEBIAN}/*/bin and the PATH"},
-        )
-    return Path(on_path).resolve().parent
 
 
 def initialise(data: Path, superuser: str, password_file: Path) -> None:
@@ -74,7 +51,7 @@ def initialise(data: Path, superuser: str, password_file: Path) -> None:
         )
     new = data.with_name(data.name + ".initialising")
     shutil.rmtree(new, ignore_errors=True)
-    _own(new)
+    own(new, find_user(USERS))
     _initdb(new, superuser, password_file.absolute())
     new.rename(data)
 
@@ -86,7 +63,7 @@ def server_command(data: Path, port: int, socket_dir: Path) -> list[str]:
     none: everybody can connect to 127.0.0.1. *Idempotent:* yes.
     """
     sockets = socket_dir.absolute()
-    _own(sockets)
+    own(sockets, find_user(USERS))
     fits = len(os.fsencode(sockets / f".s.PGSQL.{port}")) <= _SOCKET_PATH_BYTES
     options = {"listen_addresses": "127.0.0.1", "unix_socket_directories": str(sockets) if fits else ""}
     flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
@@ -94,18 +71,8 @@ def server_command(data: Path, port: int, socket_dir: Path) -> list[str]:
 
 
 def as_server_user() -> list[str]:
-    """Return what stands in front of a command that must not run as root: nothing, unless we are root.
-
-    *Source:* setpriv(1); capabilities(7), CAP_DAC_READ_SEARCH. Containers often lack that capability even for root;
-    then the folders above the data must let the server's user through.
-    """
-    user = _server_user()
-    if user is None:
-        return []
-    prefix = ["setpriv", f"--reuid={user.pw_name}", f"--regid={user.pw_gid}", "--init-groups"]
-    if _may_read_everything():
-        prefix += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
-    return prefix
+    """Return what stands in front of a command that must not run as root: nothing, unless we are root."""
+    return as_user(find_user(USERS))
 
 
 def wait_ready(port: int, *, within_s: float = 30.0) -> None:
@@ -213,13 +180,13 @@ def _initdb(new: Path, superuser: str, password_file: Path) -> None:
 def _check_cluster(data: Path) -> None:
     version = (data / "PG_VERSION").read_text().strip()
     binaries = find_binaries()
-    if binaries.parent.parent == _DEBIAN and binaries.parent.name != version:
+    if binaries.parent.parent == DEBIAN and binaries.parent.name != version:
         raise Refused(
             f"the cluster is of PostgreSQL {version}, the programs are of {binaries.parent.name}",
             on=str(data),
             next_action=f"install PostgreSQL {version}, or move the folder away to start with an empty cluster",
         )
-    user = _server_user()
+    user = find_user(USERS)
     wanted = user.pw_uid if user else os.getuid()
     if data.stat().st_uid != wanted:
         raise Refused(
@@ -228,33 +195,3 @@ def _check_cluster(data: Path) -> None:
             next_action=f"chown -R {wanted} {data}, or run as the user who made it",
             facts={"owner": data.stat().st_uid, "server's user": wanted},
         )
-
-
-def _own(folder: Path) -> None:
-    """The folder exists, belongs to the server's user and is closed to others."""
-    folder.mkdir(parents=True, exist_ok=True)
-    user = _server_user()
-    if user is not None:
-        os.chown(folder, user.pw_uid, user.pw_gid)
-    folder.chmod(0o700)
-
-
-def _server_user() -> pwd.struct_passwd | None:
-    """Return the user that the server runs as, or None for the one we are."""
-    if os.getuid() != 0:
-        return None
-    by_name = {entry.pw_name: entry for entry in pwd.getpwall()}
-    found = next((by_name[name] for name in _USERS if name in by_name), None)
-    if found is None:
-        raise Refused(
-            "PostgreSQL does not run as root, and there is no unprivileged user for it",
-            on="this machine",
-            next_action="create a system user named postgres",
-        )
-    return found
-
-
-def _may_read_everything() -> bool:
-    status = Path("/proc/self/status").read_text()
-    effective = next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:"))
-    return bool(int(effective, 16) & _CAP_DAC_READ_SEARCH)

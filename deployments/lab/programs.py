@@ -48,6 +48,7 @@ def programs(lab: "Lab", code: Path) -> list[Program]:
             ],
             {},
         ),
+        Program("heartbeat", [*slipway, "heartbeat", f"file:{lab.home}/secrets/campus-production-dsn"], environment),
         Program(
             "load",
             [

@@ -1,7 +1,7 @@
 """Alarms that the Prefect server raises, told to people: it finds what is wrong also when every worker is dead.
 
-An alarm holds the id of a run or the name of a schedule, and nothing else: whoever reaches this address can have people
-told of what is true, and of nothing else.
+An alarm holds the id of a run, or the name of a schedule or plan, and nothing else: whoever reaches this address can
+have people told of what is true, and of nothing else.
 """
 
 import logging
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from deployments.receiver.seen import Seen
 from tasks.common.estate import Estate
-from tasks.notify.alarms import Run, crashed, failed, overdue
+from tasks.notify.alarms import Run, crashed, failed, overdue, unprotected
 from tasks.notify.model import About, Delivery, Message, Topic
 from tasks.notify.ports import Channel
 
@@ -34,16 +34,17 @@ class Alarm(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    alarm: Literal["crashed", "failed", "overdue"]
+    alarm: Literal["crashed", "failed", "overdue", "no-backup", "no-verification"]
     run: str = Field(default="", max_length=100, description="id of the run")
     schedule: str = Field(default="", max_length=100, description="name of the schedule")
+    plan: str = Field(default="", max_length=100, description="name of the backup plan")
 
 
 class Alarms:
     """Tells people of alarms. Safe to share between threads.
 
     Args:
-        estate: names the schedules.
+        estate: names the schedules and plans.
         channels: of its people.
         find_run: returns a run by its id; None where the server does not know it.
         send: sends messages.
@@ -74,7 +75,7 @@ class Alarms:
         if message is None:
             log.warning("an alarm that is about nothing known here: %s", alarm.alarm)
             return None
-        key, now_s = f"{alarm.alarm} {alarm.run} {alarm.schedule}", self._clock()
+        key, now_s = f"{alarm.alarm} {alarm.run} {alarm.schedule} {alarm.plan}", self._clock()
         self._told_at_s = {each: at_s for each, at_s in self._told_at_s.items() if now_s - at_s < ONCE_IN_S}
         if key in self._told_at_s:
             return None
@@ -92,6 +93,8 @@ class Alarms:
 
     def _message(self, alarm: Alarm) -> Message | None:
         name, now = self._estate.estate, datetime.now(UTC)
+        if alarm.alarm in ("no-backup", "no-verification"):
+            return self._unprotected(alarm, now)
         if alarm.alarm == "overdue":
             schedule = self._estate.schedules.get(alarm.schedule)
             if schedule is None or schedule.success_within_s is None:
@@ -106,3 +109,10 @@ class Alarms:
         if run is None:
             return None
         return crashed(name, run, now) if alarm.alarm == "crashed" else failed(name, run, now)
+
+    def _unprotected(self, alarm: Alarm, now: datetime) -> Message | None:
+        plan, what = self._estate.backups.get(alarm.plan), alarm.alarm.removeprefix("no-")
+        if plan is None or (what == "verification" and plan.verification is None):
+            return None
+        within_s = plan.backup_within_s if what == "backup" else plan.verified_within_s
+        return unprotected(self._estate.estate, alarm.plan, what, within_s, now)

@@ -3,6 +3,7 @@
 import html
 import logging
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from deployments.receiver.alarms import Alarm, Alarms
+from deployments.receiver.backups import BackupFigures
 from deployments.receiver.dispatcher import Dispatcher
 from deployments.receiver.seen import Seen
+from tasks.backup.status import PlanStatus
 from tasks.common.delivery import Deliveries, Delivery, Status
 from tasks.common.errors import SlipwayError
 from tasks.common.run_steps import page_of
@@ -43,7 +46,14 @@ def again(delivery: Delivery) -> Delivery:
     return replace(delivery, id=id_, event=event, start=start, status=Status.WAITING, why="")
 
 
-def make_inside(deliveries: Deliveries, dispatcher: Dispatcher, alarms: Alarms, seen: Seen, host: str) -> FastAPI:
+def make_inside(
+    deliveries: Deliveries,
+    dispatcher: Dispatcher,
+    alarms: Alarms,
+    seen: Seen,
+    host: str,
+    look: Callable[[], Sequence[PlanStatus]] = tuple,
+) -> FastAPI:
     """Return the application.
 
     Args:
@@ -52,7 +62,9 @@ def make_inside(deliveries: Deliveries, dispatcher: Dispatcher, alarms: Alarms, 
         alarms: tells people what the Prefect server has found.
         seen: figures, and what was refused.
         host: under which name it is reached; also as localhost.
+        look: returns the status of every backup plan; there is none without it.
     """
+    backups = BackupFigures(seen.registry)
     app = FastAPI(title="Slipway's receiver, from inside", docs_url=None, redoc_url=None)
     # Else a page from elsewhere could have its own name lead here, and pass for this one.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[host, "localhost", "127.0.0.1"])
@@ -116,6 +128,10 @@ def make_inside(deliveries: Deliveries, dispatcher: Dispatcher, alarms: Alarms, 
         except SlipwayError:
             # Not known is not none: an alert on the figure must not go out because of that.
             seen.wait(math.nan)
+        try:
+            backups.show(await run_in_threadpool(look))
+        except SlipwayError:
+            backups.forget()
         return Response(generate_latest(seen.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     return app

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
 from threading import Thread
 
 import uvicorn
@@ -16,6 +18,7 @@ from deployments.receiver.inside import make_inside
 from deployments.receiver.limits import Limits
 from deployments.receiver.reporter import Reporter
 from deployments.receiver.seen import Seen
+from tasks.backup.status import PlanStatus, look
 from tasks.common.errors import Refused
 from tasks.common.run_steps import page_of, start_run, states_of
 from tasks.notify.model import Delivery, Message
@@ -35,16 +38,17 @@ def serve(estate: OpenEstate, host: str, port: int, inside: tuple[str, int]) -> 
         inside: address and port for the team: recent deliveries, figures.
 
     Raises:
-        Refused: the estate names neither webhooks nor channels, a secret or token of theirs is missing, the address of
-            a forge's API is not encrypted, or the port for the team is taken.
+        Refused: the estate names neither webhooks nor channels nor backups, a secret or token of theirs is missing, the
+            address of a forge's API is not encrypted, or the port for the team is taken.
         Retryable: the ledger does not answer.
     """
     sources, secrets = estate.file.webhooks, estate.context.secrets
-    if not sources and not estate.notifiers:
+    if not sources and not estate.notifiers and not estate.file.backups:
         raise Refused(
-            "there is nobody to receive webhooks from, and nobody to tell of alarms",
+            "there is nobody to receive webhooks from, nobody to tell of alarms, and no backup to show figures of",
             on=f"the estate {estate.file.estate}",
-            next_action="add a source under webhooks of the estate file, or a channel under notifications",
+            next_action="add a source under webhooks of the estate file, or a channel under notifications, or a plan "
+            "under backups",
         )
     # All at once, before the first delivery: a source whose secret is missing would refuse everything.
     for source in sources.values():
@@ -58,7 +62,8 @@ def serve(estate: OpenEstate, host: str, port: int, inside: tuple[str, int]) -> 
     reporter = Reporter(deliveries, estate.ledger.leases, estate.forges(), states_of, page_of, secrets.redact, seen)
     app = make_app(receiver, deliveries, dispatcher, Limits(sources), seen)
     alarms = Alarms(estate.file, estate.notifiers, find_run, _send, seen)
-    with _beside(make_inside(deliveries, dispatcher, alarms, seen, inside[0]), *inside):
+    plans = partial(_plans, estate)
+    with _beside(make_inside(deliveries, dispatcher, alarms, seen, inside[0], plans), *inside):
         reporter.start()
         try:
             uvicorn.Server(_config(app, host, port)).run()
@@ -95,6 +100,10 @@ def _beside(app: FastAPI, host: str, port: int) -> Iterator[None]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+def _plans(estate: OpenEstate) -> Sequence[PlanStatus]:
+    return look(estate.file, estate.ledger.catalogue, datetime.now(UTC))
 
 
 def _send(channels: Sequence[Channel], message: Message) -> Sequence[Delivery]:

@@ -11,18 +11,24 @@ from typing import Any
 from pydantic import BaseModel
 
 from tasks.common.estate import Estate
+from tasks.common.expectations import Suite
+from tasks.common.masking import Masking
 from tasks.common.secrets import PATTERN, WORDS
 from tasks.common.service import ServiceFile
 from tasks.common.units import (
     ADDRESS_PATTERN,
+    COLUMN_PATTERN,
     DATE_PATTERN,
     DURATION_PATTERN,
+    MOMENT_PATTERN,
     NAME_PATTERN,
     PATH_PATTERN,
     PATTERN_WORDS,
     PERCENT_PATTERN,
     POSITIVE_DURATION_PATTERN,
     SIZE_PATTERN,
+    SPOT_PATTERN,
+    TABLE_PATTERN,
     VARIABLE_PATTERN,
     write_duration,
     write_percent,
@@ -48,6 +54,10 @@ _KINDS = {
     PATH_PATTERN: ("path", ""),
     ADDRESS_PATTERN: ("address", ""),
     PATTERN: ("reference to a secret", ""),
+    TABLE_PATTERN: ("table", ""),
+    COLUMN_PATTERN: ("column", ""),
+    SPOT_PATTERN: ("table and column", ""),
+    MOMENT_PATTERN: ("moment", ""),
 }
 """Type and unit of what is written by a pattern."""
 _TYPES = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
@@ -68,6 +78,19 @@ Complete examples, which the tests load: [canary](examples/slipway.yaml), [blue-
 An estate file describes one place where services run: its environments, and which drivers make up each. A complete
 example, which the tests load: [lab](examples/estate.yaml). Beside `driver`, a driver's part of the file holds the
 driver's own settings.
+""",
+    "expectations-file": """\
+# The expectations file
+
+A file in the folder `expectations/` beside the service's `slipway.yaml` says what one table must look like. A complete
+example, which the tests run: [customer](examples/expectations/customer.yaml).
+[How to work with them](../how-to/expectations.md).
+""",
+    "masking-file": """\
+# The masking file
+
+The masking file says how a copy of a database is made anonymous. A complete example, which the tests run:
+[pagila](examples/masking.yaml). [How a staging copy is made](../how-to/anonymised-staging.md).
 """,
 }
 _RULES = """\
@@ -138,11 +161,20 @@ def reference(model: type[BaseModel], name: str) -> str:
     for part, places in _parts(whole).items():
         body = whole["$defs"][part] if part else whole
         title = ", ".join(f"`{place}`" for place in places) or "The whole file"
-        strategy = body["properties"].get("strategy", {}).get("const")
-        title += f" with strategy `{strategy}`" if strategy else ""
+        title += _tag(body)
         sections.append(f'<a id="{part.lower() or "file"}"></a>\n\n## {title}\n\n{body["description"]}\n')
         sections.append(_table(body))
     return "\n".join(sections)
+
+
+def _tag(body: dict[str, Any]) -> str:
+    """Return which of several kinds of part this is: ' with strategy `canary`'."""
+    for key in ("strategy", "rule", "type"):
+        value = body["properties"].get(key, {})
+        tags = [value["const"]] if "const" in value else value.get("enum", ())
+        if tags:
+            return f" with {key} " + ", ".join(f"`{tag}`" for tag in tags)
+    return ""
 
 
 def _parts(whole: dict[str, Any]) -> dict[str, list[str]]:
@@ -238,7 +270,12 @@ def _scalar(value: dict[str, Any]) -> str:
 def generate() -> dict[str, str]:
     """Return every published file by its name."""
     files = {}
-    models: dict[str, type[BaseModel]] = {"service-file": ServiceFile, "estate-file": Estate}
+    models: dict[str, type[BaseModel]] = {
+        "service-file": ServiceFile,
+        "estate-file": Estate,
+        "expectations-file": Suite,
+        "masking-file": Masking,
+    }
     for name, model in models.items():
         files[f"{name}.md"] = reference(model, name)
         made = schema(model, f"{name}.schema.json")

@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from tasks.common.backups import BackupPlan
 from tasks.common.checks import Checks
 from tasks.common.gates import Gate, name_problems, named
 from tasks.common.model import DriverSpec, Problem, Replicas, StrictModel, near, refuse
@@ -137,6 +138,9 @@ class Estate(StrictModel):
     )
     windows: dict[Name, Window] = Field(
         default_factory=dict, description="times of the week, for schedules that may only start within them"
+    )
+    backups: dict[Name, BackupPlan] = Field(
+        default_factory=dict, description="what is backed up, how, how long it is kept, and what a restore must achieve"
     )
     checks: Checks = Field(default=Checks(), description="how the commands of pull requests are kept apart")
 

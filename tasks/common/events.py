@@ -18,8 +18,16 @@ EVENTS = {
     "slipway.rollback.rolled-back": "A rollback has ended, and what served before it serves again.",
     "slipway.rollback.unsafe": "A rollback has ended, and what serves is not known to be good.",
     "slipway.rollback.interrupted": "A rollback has died or lost its lease; as a rule another run goes on.",
+    "slipway.backup.verified": "A backup was restored, and what came back is right.",
+    "slipway.backup.unsound": "A verification has found something wrong; its error names the rung.",
     "slipway.reconcile.drift": "A place is not as it was left, and no run is at work there.",
     "slipway.reconcile.unsettled": "Something could not be brought to an end: a person must look.",
+    "slipway.backup.taken": "There is a new backup, in every repository of its plan, read there after it was written.",
+    "slipway.backup.failed": "A run of `backup` has failed; nothing was expired after what has failed.",
+    "slipway.backup.challenged": "A verification was challenged; its error names damage that it did not find.",
+    "slipway.restore.approval-wanted": "A restore waits for a person's answer.",
+    "slipway.restore.finished": "A restored server answers on the address of its target.",
+    "slipway.restore.failed": "A restore has failed, or was rejected; its error says why.",
 }
 """When each of them is sent, by name."""
 
@@ -29,6 +37,8 @@ PAYLOAD = {
     "environment": "which environment",
     "release": "the release's name: the first twelve characters of the commit",
     "commit": "the whole hash of the commit",
+    "plan": "name of the backup plan",
+    "backup": "the backup's id in the catalogue",
     "run": "id of the run that it is about",
     "error": "one line: why it ended so, or what was found",
 }
@@ -52,6 +62,8 @@ class Happened:
     environment: str = ""
     release: str = ""
     commit: str = ""
+    plan: str = ""
+    backup: str = ""
     run: str = ""
     error: str = ""
     ends_run: bool = False
@@ -67,8 +79,18 @@ class Happened:
 
     @property
     def resource(self) -> dict[str, str]:
-        """Return what it has happened to, as labels: 'slipway.service.campus.production', or 'slipway.estate.lab'."""
+        """Return what it has happened to, as labels.
+
+        The id is 'slipway.service.campus.production', 'slipway.backup.lab.campus-db' or 'slipway.estate.lab'.
+        """
         labels = {"slipway.estate": self.estate}
+        if self.plan:
+            return {
+                "prefect.resource.id": f"slipway.backup.{self.estate}.{self.plan}",
+                "prefect.resource.name": f"backups of {self.plan}",
+                **labels,
+                "slipway.plan": self.plan,
+            }
         if not self.service:
             return {
                 "prefect.resource.id": f"slipway.estate.{self.estate}",

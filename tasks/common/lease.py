@@ -118,6 +118,14 @@ class Leases(Protocol):
         """Return the newest lease of a scope, expired ones included; None where there was none, or it was given up."""
         ...
 
+    def under(self, prefix: str) -> tuple[Lease, ...]:
+        """Return what `find` does for each scope that begins so, in the order of the scopes.
+
+        Raises:
+            Retryable: the ledger does not answer.
+        """
+        ...
+
 
 class Grant(Protocol):
     """What a driver that changes something is given: the right to do so, for as long as it lasts."""

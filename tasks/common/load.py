@@ -12,7 +12,9 @@ from pydantic import BaseModel
 from tasks.common.document import Document, Mistake, read
 from tasks.common.errors import Refused
 from tasks.common.estate import Environment, Estate, NotificationChannel, channel_problems, order_problems
+from tasks.common.expectations import Suite, suites_problems
 from tasks.common.gates import Gate, name_problems
+from tasks.common.masking import Masking
 from tasks.common.mistakes import M, mistakes, problem_mistakes, show, validate
 from tasks.common.model import Check, DriverSpec, Metric, Place, Problem, near
 from tasks.common.preflight import early_problems
@@ -48,7 +50,7 @@ _STRATEGIES: dict[object, type[BlueGreen | Canary | Rolling]] = {
 }
 _SUPPLIED = {"source": "repository"}
 """Settings that are not in a driver's own part of the file: a source's repository stands with each service."""
-_PORTS = {"reports": "forge"}
+_PORTS = {"reports": "forge", "engine": "backup", "server": "target"}
 """Ports of drivers whose keys have names of their own."""
 
 
@@ -95,6 +97,47 @@ def load_estate(
         for place in _driver_places(document):
             found += _driver_mistakes(document, place, settings_models, known)
     return _sound(file, found, origin, "docs/reference/estate-file.md")
+
+
+def load_suites(files: Mapping[str, str]) -> Mapping[str, Suite]:
+    """Return the suites of a folder, by the files that they are from.
+
+    Args:
+        files: each file's content by its path.
+
+    Raises:
+        Refused: there is no file, or some have mistakes; those of all files are listed.
+    """
+    wrong, sound = [], {}
+    for origin, text in files.items():
+        try:
+            sound[origin] = _sound(*_validated(Suite, read(text)), origin, "docs/reference/expectations-file.md")
+        except Refused as refused:
+            wrong.append(str(refused.facts["mistakes"]))
+    wrong += suites_problems(sound)
+    if wrong or not files:
+        raise Refused(
+            "the suites of expectations have mistakes" if files else "there is no suite of expectations",
+            on=", ".join(sorted({str(PurePath(origin).parent) for origin in files})) or "the folder of suites",
+            next_action="correct what is listed (docs/reference/expectations-file.md explains every key)"
+            if files
+            else "write one, or derive one: 'slipway expectations suggest'",
+            facts={"mistakes": "\n".join(wrong)} if wrong else None,
+        )
+    return sound
+
+
+def load_masking(text: str, origin: str) -> Masking:
+    """Return the rules of an anonymised copy.
+
+    Args:
+        text: the file's content.
+        origin: what the file is called in messages: its path.
+
+    Raises:
+        Refused: it has mistakes; all are listed, each with its line, what was found and what is expected.
+    """
+    return _sound(*_validated(Masking, read(text)), origin, "docs/reference/masking-file.md")
 
 
 def _validated(model: type[M], document: Document) -> tuple[M | None, list[Mistake]]:
@@ -258,6 +301,10 @@ def _driver_places(document: Document) -> Iterator[Place]:
     """Find every place that names a driver; the last key of each is the driver's port, or it is a channel's number."""
     yield from _matches(document.data, ("notifications", "*"))
     yield from _matches(document.data, ("webhooks", "*", "reports"))
+    yield from _matches(document.data, ("backups", "*", "engine"))
+    yield from _matches(document.data, ("backups", "*", "verification", "database"))
+    yield from _matches(document.data, ("backups", "*", "verification", "scratch"))
+    yield from _matches(document.data, ("backups", "*", "targets", "*", "server"))
     for name in _driver_fields(Estate):
         yield (name,)
     for place in _matches(document.data, ("environments", "*")):

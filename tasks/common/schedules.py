@@ -122,6 +122,24 @@ class Schedule(StrictModel):
             return [Problem(("success_within",), found, "more than that, and the time that a run takes")]
         return []
 
+    def next_start(self, after: datetime, windows: Mapping[str, Window]) -> datetime | None:
+        """Return when a run starts next, in UTC; None where none does.
+
+        What starts every so often does so at that time at the latest: since when it counts, only the server knows.
+
+        Args:
+            after: aware.
+            windows: those that there are, by name.
+        """
+        if not self.enabled:
+            return None
+        if self.every_s is not None:
+            return after.astimezone(UTC) + timedelta(seconds=self.every_s)
+        starts = islice(CronSim(str(self.cron), after.astimezone(ZoneInfo(self.time_zone))), _LOOKED_AT)
+        inside = (at for at in starts if not self.only_in or any(windows[name].holds(at) for name in self.only_in))
+        found = next(inside, None)
+        return None if found is None else found.astimezone(UTC)
+
     def longest_wait_s(self) -> float:
         """Return the longest time between the starts of two runs, in seconds."""
         if self.every_s is not None:

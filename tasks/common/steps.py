@@ -14,9 +14,12 @@ from prefect.context import SettingsContext, get_settings_context
 from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 
+from tasks.common.backups import OnProgress, Progress
 from tasks.common.errors import Retryable, SlipwayError
+from tasks.common.units import show_size
 
 T = TypeVar("T")
+_TELL_EVERY_S = 10.0
 
 
 def transient(task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:
@@ -54,6 +57,20 @@ def patiently(ask: Callable[[], T], *, within_s: float = 20.0) -> T:
                 raise
             get_run_logger().warning("asking again: %s", problem.what)
             time.sleep(0.5)
+
+
+def tell_restored() -> OnProgress:
+    """Return what says now and then in the log how far a restore has come."""
+    log, told_s = get_run_logger(), time.monotonic()
+
+    def tell(progress: Progress) -> None:
+        nonlocal told_s
+        if time.monotonic() - told_s >= _TELL_EVERY_S:
+            told_s = time.monotonic()
+            whole = f" of {show_size(progress.total_bytes)}" if progress.total_bytes else ""
+            log.info("restored %s%s", show_size(progress.done_bytes), whole)
+
+    return tell
 
 
 @contextmanager

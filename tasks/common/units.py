@@ -29,6 +29,10 @@ PATH_PATTERN = r"^/"
 ADDRESS_PATTERN = r"^https?://"
 POINTER_PATTERN = r"^(/([^~/]|~[01])*)+$"
 HEADER_PATTERN = r"^[A-Za-z0-9-]{1,60}$"
+TABLE_PATTERN = r"^[^.\s\"]{1,63}(\.[^.\s\"]{1,63})?$"
+COLUMN_PATTERN = r"^[^\s\",][^\",]{0,62}$"
+SPOT_PATTERN = r"^([^.\s\"]{1,63}\.){1,2}[^.\"]{1,63}$"
+MOMENT_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-][0-9]{2}:[0-9]{2}))?$"
 MAIL_PATTERN = r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$"
 
 DURATION_WORDS = "a duration with its unit, such as 30s, 5m or 1h, up to 366d"
@@ -49,6 +53,10 @@ PATTERN_WORDS = {
     PATH_PATTERN: "a path that starts with /",
     ADDRESS_PATTERN: "an address that starts with http:// or https://",
     POINTER_PATTERN: "a JSON pointer (RFC 6901), such as /repository/name",
+    TABLE_PATTERN: "a table, such as customer or billing.invoice",
+    COLUMN_PATTERN: "the name of a column",
+    SPOT_PATTERN: "a column with its table, such as customer.email or billing.invoice.payer",
+    MOMENT_PATTERN: "a day or a moment with its time zone, such as 2024-01-31 or 2024-01-31T10:00:00Z",
     HEADER_PATTERN: "the name of an HTTP header: letters, digits and dashes",
     MAIL_PATTERN: "a plain mail address, such as ops@example.org",
 }
@@ -169,6 +177,25 @@ def show_duration(seconds: float) -> str:
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def show_age(seconds: float) -> str:
+    """Return how long ago something was, with days where there are two or more: '12.5 s', '26 h 5 min', '3 d 4 h'."""
+    days, hours = divmod(round(seconds / 3600), 24)
+    if days < 2:
+        return show_duration(seconds)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def show_size(size: float) -> str:
+    """Return bytes as a person would write them: '512 B', '1.5 MiB', '20 GiB'; also below zero."""
+    left, unit = abs(size), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if round(left, 1) < 1024:
+            break
+        left, unit = left / 1024, larger
+    digits = 0 if unit == "B" or round(left, 1) >= 100 else 1
+    return f"{'-' if size < 0 else ''}{left:.{digits}f}".removesuffix(".0") + f" {unit}"
 
 
 def show_percent(percent: float) -> str:

@@ -60,6 +60,30 @@ def failed(estate: str, run: Run, at: datetime) -> Message:
     )
 
 
+def unprotected(estate: str, plan: str, what: str, within_s: float, at: datetime) -> Message:
+    """Return the message about a plan of which no backup, or no verification, has succeeded in time.
+
+    The next backup that succeeds ends the trouble that a missing one has made; a missing verification is of its own.
+
+    Args:
+        estate: the estate's name.
+        plan: the plan's.
+        what: 'backup' or 'verification'.
+        within_s: how long it may be, in seconds.
+        at: when that was found.
+    """
+    topic, flow = (Topic.BACKUP, "backup") if what == "backup" else (Topic.RUN, "verify-backup")
+    return Message(
+        title=f"no {what} of {plan} has succeeded for {show_duration(within_s)}",
+        text=f"Next: 'slipway backups' says what is wrong; 'slipway {flow} {plan}' starts one now; 'slipway doctor' "
+        "says whether a worker lives",
+        occasion=Occasion.OVERDUE,
+        about=About(topic, estate, plan),
+        at=at,
+        facts={"flow": flow, "plan": plan},
+    )
+
+
 def overdue(about: About, flow: str, within_s: float, at: datetime) -> Message:
     """Return the message about a schedule of which no run has succeeded in time."""
     return Message(

@@ -187,6 +187,122 @@ def unsettled(estate: str, at: datetime, problems: Sequence[str], link: str = ""
     )
 
 
+def backup_failed(
+    plan: str, estate: str, at: datetime, error: str, *, unsafe: bool, run: str, taken: bool = False, link: str = ""
+) -> Message:
+    """Return the message about a backup that has failed: why, the state now, the next action.
+
+    Args:
+        plan: name of the plan.
+        estate: the estate's name.
+        at: when it failed.
+        error: the error block, without secrets.
+        unsafe: whether a backup is damaged: what would be given back after a loss is not known to be good.
+        run: id of the run.
+        taken: whether a new backup is there all the same, whole and in the catalogue.
+        link: where to read on.
+    """
+    what, rows = error_rows(error)
+    how = "the new backup is whole, what comes after it was not done" if taken else "no new backup that is whole"
+    how = "NEEDS A PERSON NOW; a backup is damaged" if unsafe else how
+    lines = [
+        f"Why: {what}",
+        f"State: {rows['state']}" if "state" in rows else "",
+        f"Next: {rows.get('next', 'read the log of the run; docs/how-to/backups.md says what to do')}",
+    ]
+    return Message(
+        title=f"backup of {plan} failed: {how}",
+        text="\n".join(line for line in lines if line),
+        occasion=Occasion.UNSAFE if unsafe else Occasion.FAILED,
+        about=About(Topic.BACKUP, estate, plan),
+        at=at,
+        facts={"run": run},
+        link=link,
+    )
+
+
+def backup_taken(plan: str, estate: str, at: datetime) -> Message:
+    """Return the message that the data of a plan are backed up again."""
+    return Message(
+        title=f"backup of {plan} succeeded",
+        text="Next: nothing",
+        occasion=Occasion.SUCCEEDED,
+        about=About(Topic.BACKUP, estate, plan),
+        at=at,
+    )
+
+
+def damage_not_found(plan: str, estate: str, at: datetime, error: str, *, run: str, link: str = "") -> Message:
+    """Return the message that a plan's verification does not find what it is there to find.
+
+    Args:
+        plan: name of the plan.
+        estate: the estate's name.
+        at: when that was seen.
+        error: the error block, without secrets.
+        run: id of the run.
+        link: where to read on.
+    """
+    what, rows = error_rows(error)
+    return Message(
+        title=f"verification of {plan} NEEDS A PERSON NOW; it does not find damage that was made on purpose",
+        text="\n".join([f"Why: {what}", *(f"{name.capitalize()}: {rows[name]}" for name in ("state", "next"))]),
+        occasion=Occasion.UNSAFE,
+        # Not about the backups themselves: the next one of them that is taken does not end this trouble.
+        about=About(Topic.VERIFICATION, estate, plan),
+        at=at,
+        facts={"run": run},
+        link=link,
+    )
+
+
+def damage_found(plan: str, estate: str, at: datetime) -> Message:
+    """Return the message that a plan's verification finds what it is there to find."""
+    return Message(
+        title=f"verification of {plan} finds all damage that was made on purpose",
+        text="Next: nothing",
+        occasion=Occasion.SUCCEEDED,
+        about=About(Topic.VERIFICATION, estate, plan),
+        at=at,
+    )
+
+
+def wal_held(
+    plan: str, estate: str, at: datetime, problems: Sequence[str], *, run: str = "", link: str = ""
+) -> Message:
+    """Return the message that WAL fills the disk of a plan's source, or was lost to whoever reads it.
+
+    Args:
+        plan: name of the plan.
+        estate: the estate's name.
+        at: when it was seen.
+        problems: one sentence each.
+        run: id of the run that has seen it.
+        link: where to read on.
+    """
+    listed = "\n".join(f"- {each}" for each in problems)
+    return Message(
+        title=f"the source of {plan}: NEEDS A PERSON NOW; its WAL piles up, or was lost",
+        text=f"{listed}\nNext: docs/how-to/back-up-postgresql.md says what to do where WAL piles up",
+        occasion=Occasion.UNSAFE,
+        about=About(Topic.WAL, estate, plan),
+        at=at,
+        facts={"run": run} if run else {},
+        link=link,
+    )
+
+
+def wal_let_go(plan: str, estate: str, at: datetime) -> Message:
+    """Return the message that the source of a plan gets rid of its WAL again."""
+    return Message(
+        title=f"the source of {plan} gets rid of its WAL",
+        text="Next: nothing",
+        occasion=Occasion.SUCCEEDED,
+        about=About(Topic.WAL, estate, plan),
+        at=at,
+    )
+
+
 def error_rows(block: str) -> tuple[str, dict[str, str]]:
     """Return an error block's first line, and its rows by name; of a text that is no such block, its first line."""
     first, *rest = block.strip().splitlines() or [""]

@@ -18,6 +18,15 @@ class Topic(StrEnum):
     """Whether runs that have died could be brought to an end."""
     RUN = "run"
     """Whether runs come, and come to a good end."""
+    BACKUP = "backup"
+    """Whether a plan's data are backed up; its name stands where a service's does."""
+    VERIFICATION = "verification"
+    """Whether a plan's verification finds damage."""
+
+    WAL = "wal"
+    """Whether the source of a plan gets rid of its WAL; the plan's name stands where a service's does."""
+    RESTORE = "restore"
+    """Whether a plan's data could be restored; 'PLAN into TARGET' stands where a service's name does."""
 
 
 @dataclass(frozen=True)

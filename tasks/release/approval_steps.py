@@ -1,23 +1,14 @@
 """How a run asks a person: it suspends, and no process is held. Apart from `steps` only because of its size."""
 
-import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Literal
 
-import httpx
-from prefect import suspend_flow_run
-from prefect.context import FlowRunContext
-from prefect.exceptions import PrefectException
-from prefect.input import RunInput
 from prefect.logging import get_run_logger
-from prefect.runtime import deployment
-from pydantic import Field, ValidationError
 
 from blocks.job import Job
-from tasks.common.errors import Refused, Retryable
+from tasks.common.approval_steps import require_answer
+from tasks.common.errors import Refused
 from tasks.common.service import Approval
 from tasks.release.announce_steps import announce_question
 from tasks.release.approval import Answer, approved, asked, question, wanted_before, where
@@ -25,16 +16,6 @@ from tasks.release.model import Commit, Kind
 from tasks.release.report import results
 
 _COMMITS = 20
-
-
-class Decision(RunInput):
-    """The form in the Prefect UI, and what `slipway approve` and `slipway reject` send."""
-
-    decision: Literal["approve", "reject"] = Field(
-        description="approve: go on. reject: end it, and roll back what is out"
-    )
-    reason: str = Field(pattern=r"\S[\s\S]*\S", description="why; it is kept on record")
-    name: str = Field(pattern=r"\S", description="who you are, for the record; this server cannot check it")
 
 
 def may_ask(job: Job, environment: str) -> bool:
@@ -100,10 +81,8 @@ def require_approval(
     else:
         expires_at = asked_for.expires_at
     job.waits_s = (expires_at - datetime.now(UTC)).total_seconds()
-    # Prefect takes no late answer. One that came in time counts, however long the run had to wait for a worker.
-    if job.waits_s <= 0 and not _was_suspended(before):
-        raise _expired(job, before)
-    decision = _ask(job, before, text)
+    about = f"{job.service.service} {job.commit.short}"
+    decision = require_answer(text, before, expires_at, about, "release again", _expired(job, before))
     job.journal.note(
         "approval",
         before,
@@ -119,43 +98,6 @@ def require_approval(
             on=f"{job.service.service} {job.commit.short} to {environment}, before {before}",
             next_action="talk to whoever rejected it; release again when the reason is gone",
         )
-
-
-def _ask(job: Job, before: str, text: str) -> Decision:
-    """Return the answer. The first time the run is suspended here; it comes back to this place when it is resumed."""
-    if deployment.get_id() is None:
-        raise Refused(
-            "only a run of a deployment can be suspended to wait for an answer",
-            on=f"{job.service.service} {job.commit.short}",
-            next_action="start it with 'slipway release' or in the Prefect UI",
-        )
-    form = Decision.with_initial_data(description=text)
-    try:
-        return suspend_flow_run(wait_for_input=form, timeout=max(1, math.ceil(job.waits_s)), key=_key(before))
-    except ValidationError as error:
-        raise Refused(
-            "it was set going without an answer",
-            on=f"{job.service.service} {job.commit.short}, before {before}",
-            next_action="release again, and answer by 'slipway approve' or the form behind 'Resume' in the Prefect UI",
-        ) from error
-    except (httpx.HTTPError, PrefectException, RuntimeError) as error:
-        raise Retryable(
-            f"the run cannot be suspended: {type(error).__name__}: {error}",
-            on="the Prefect server",
-            next_action="look at the server, then release again",
-        ) from error
-
-
-def _was_suspended(before: str) -> bool:
-    """Return whether this run has been suspended before that place, and so was set going again since."""
-    context = FlowRunContext.get()
-    run = context.flow_run if context is not None else None
-    return run is not None and _key(before) in (run.empirical_policy.pause_keys or ())
-
-
-def _key(before: str) -> str:
-    """Return the question's name for Prefect, which takes lower-case letters, digits and dashes: 'approve-0-1'."""
-    return "approve-" + re.sub(r"[^a-z0-9]+", "-", before.lower()).strip("-")
 
 
 def _question(job: Job, stable: str | None, before: str, expires_s: float, plan: Sequence[str]) -> str:

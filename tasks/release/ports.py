@@ -6,9 +6,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from tasks.common.backups import Catalogue
 from tasks.common.delivery import Deliveries
 from tasks.common.lease import Leases
 from tasks.common.model import HttpCheck
+from tasks.common.restores import Restores
 from tasks.common.service import Build
 from tasks.release.model import Artifact, Commit, Evidence, Outcome, ReleaseRecord
 
@@ -129,6 +131,16 @@ class Ledger(Protocol):
     @property
     def deliveries(self) -> Deliveries:
         """Return the deliveries that are kept beside the evidence."""
+        ...
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """Return the catalogue of backups that is kept beside the evidence."""
+        ...
+
+    @property
+    def restores(self) -> Restores:
+        """Return what is on record of restores, beside the evidence."""
         ...
 
     def prepare(self) -> None:

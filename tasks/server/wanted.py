@@ -136,6 +136,25 @@ def _alarms(estate: Estate) -> Iterator[Resource]:
     for name, schedule in estate.schedules.items():
         if schedule.success_within_s is not None and schedule.enabled:
             yield _overdue(name, schedule, schedule.success_within_s)
+    for name, plan in estate.backups.items():
+        yield _unprotected(estate.estate, name, "backup", "slipway.backup.taken", plan.backup_within_s)
+        if plan.verification is not None:
+            yield _unprotected(estate.estate, name, "verification", "slipway.backup.verified", plan.verified_within_s)
+
+
+def _unprotected(estate: str, plan: str, what: str, event: str, within_s: float) -> Resource:
+    """Return the alarm that goes out when a plan has no success in time, whatever should have started it."""
+    return _alarm(
+        f"{AUTOMATION_PREFIX}no {what} of {plan} for {show_duration(within_s)}",
+        f"Tells people when no {what} of the plan {plan} succeeds in time, also where nothing is scheduled.",
+        {"alarm": f"no-{what}", "plan": plan},
+        {
+            "posture": "Proactive",
+            "expect": [event],
+            "match": {"prefect.resource.id": f"slipway.backup.{estate}.{plan}"},
+            "within": within_s,
+        },
+    )
 
 
 def _overdue(name: str, schedule: Schedule, within_s: float) -> Resource:

@@ -10,6 +10,7 @@ from tests.support.needs import need
 
 _ORDER = (
     "test_release",
+    "test_backed_up",
     "test_rollback",
     "test_by_the_clock",
     "test_lab_servers",

@@ -46,3 +46,8 @@ def test_runs_of_the_lab_start_warm(lab: LabPlace) -> None:
     log = lab.lab.logs("prefect-worker").read_text()
     assert "runs start warm" in log
     assert "cold start" not in log
+
+
+def test_no_port_is_one_that_the_system_gives_to_connections(lab: LabPlace) -> None:
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert max(lab.lab.ports.values()) < first, "a connection could have it before its server does"

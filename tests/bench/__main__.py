@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,9 +26,17 @@ COUNTS = {
     "switches": ("switches",),
     "killed": ("killed",),
     "push": ("pushes", "compared"),
+    "retention": ("backups",),
+    "backup": ("scale", "times"),
+    "verify": ("scale", "times"),
+    "memory": ("scale",),
+    "engines": ("scale", "times"),
     "deliveries": ("deliveries",),
+    "kills": ("kills", "hours"),
 }
-"""The figures, in order, and the numbers that each is measured with. The last one stops the worker."""
+"""The figures, in order, and the numbers that each is measured with. The last of the lab's stops the worker."""
+LONG = {"kills"}
+"""Measured only where they are asked for: they take hours."""
 console = Console(highlight=False)
 
 
@@ -39,7 +48,8 @@ def main() -> int:
     # Ended from outside, as from within: no server is left behind.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        all_met = _measure_all(lab, wishes, others_load)
+        with ExitStack() as servers:
+            all_met = _measure_all(lab, wishes, others_load, servers)
     except SlipwayError as error:
         console.print(error.block(), markup=False, style="red")
         return 1
@@ -59,7 +69,12 @@ def _wishes() -> argparse.Namespace:
     parser.add_argument("--killed", type=int, default=20, help="switches whose worker is killed")
     parser.add_argument("--pushes", type=int, default=30, help="pushes, one by one, until the first line of flow code")
     parser.add_argument("--compared", type=int, default=10, help="pushes with each other way to start a run")
+    parser.add_argument("--backups", type=int, default=100_000, help="backups of which it is decided which stay")
+    parser.add_argument("--scale", type=int, default=68, help="pgbench's scale of what is backed up; 68 is 1 GB")
+    parser.add_argument("--times", type=int, default=5, help="backups and restores of each kind, in turn")
     parser.add_argument("--deliveries", type=int, default=500, help="deliveries of webhooks in 10 s")
+    parser.add_argument("--kills", type=int, default=20, help="moments of each phase at which each of them is killed")
+    parser.add_argument("--hours", type=float, default=6.0, help="no kill begins later")
     parser.add_argument("--faults", type=int, default=3, help="releases with a fault")
     parser.add_argument("--releases", type=int, default=5, help="releases whose cost is measured")
     parser.add_argument("--again", type=int, default=4, help="releases whose cost is measured with a long past")
@@ -77,7 +92,7 @@ def _command(wishes: argparse.Namespace, figure: str) -> str:
     return " ".join([f"python -m tests.bench --only {figure}", *numbers])
 
 
-def _measure_all(lab: Lab, wishes: argparse.Namespace, others_load: float) -> bool:
+def _measure_all(lab: Lab, wishes: argparse.Namespace, others_load: float, servers: ExitStack) -> bool:
     """Every figure is written as soon as it is measured, beside those of earlier runs; returns whether all were met."""
     lab.load_file.parent.mkdir(parents=True, exist_ok=True)
     commits = make_repository(lab.campus_repository)
@@ -85,20 +100,41 @@ def _measure_all(lab: Lab, wishes: argparse.Namespace, others_load: float) -> bo
     lab.up(say)
     os.environ.update(lab.environment(), PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL="ERROR")
     # Prefect reads where its server is when it is imported.
-    from tests.bench import cost, deliveries, fault, killed, push, switches
+    from tests.bench import (
+        backup,
+        cost,
+        deliveries,
+        engines,
+        fault,
+        killed,
+        kills,
+        memory,
+        push,
+        retention,
+        switches,
+        verified,
+    )
     from tests.bench.place import Place
+    from tests.bench.sources import Sources
 
     place = Place(lab, commits, say)
+    sources = Sources(place, wishes.scale, servers)
     measures: dict[str, tuple[str, Callable[[], Section]]] = {
         "cost": (cost.CLAIM, lambda: cost.measure(place, wishes.releases, wishes.again, wishes.past)),
         "switches": (switches.CLAIM, lambda: switches.measure(place, wishes.switches)),
         "killed": (killed.CLAIM, lambda: killed.measure(place, wishes.killed)),
         "fault": (fault.CLAIM, lambda: fault.measure(place, wishes.faults)),
         "push": (push.CLAIM, lambda: push.measure(place, wishes.pushes, wishes.compared)),
+        "retention": (retention.CLAIM, lambda: retention.measure(wishes.backups)),
+        "backup": (backup.CLAIM, lambda: backup.measure(place, *sources.large, wishes.times)),
+        "verify": (verified.CLAIM, lambda: verified.measure(place, *sources.large, wishes.times)),
+        "memory": (memory.CLAIM, lambda: memory.measure(place, sources.both)),
+        "engines": (engines.CLAIM, lambda: engines.measure(place, sources.large[0], wishes.times)),
         "deliveries": (deliveries.CLAIM, lambda: deliveries.measure(place, wishes.deliveries)),
+        "kills": (kills.CLAIM, lambda: kills.measure(wishes.kills, wishes.hours * 3600.0, say)),
     }
     figures, all_met = kept(wishes.json), True
-    for name in [each for each in COUNTS if each in (wishes.only or COUNTS)]:
+    for name in [each for each in COUNTS if each in (wishes.only or COUNTS.keys() - LONG)]:
         began_s, began_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
         section = _measured(name, *measures[name])
         took = show_duration(time.monotonic() - began_s)

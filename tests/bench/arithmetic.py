@@ -33,9 +33,19 @@ class Spread:
         found = sorted(values)
         return cls(statistics.median(found), found[0], found[-1], len(found))
 
+    @property
+    def plain(self) -> str:
+        """Return '3.20 (2.90 to 4.10, n = 5)', for values without a unit."""
+        return f"{self.median:.2f} ({self.least:.2f} to {self.most:.2f}, n = {self.count})"
+
     def __str__(self) -> str:
         """Return '3.20 s (2.90 to 4.10, n = 5)', for values in seconds."""
         return f"{self.median:.2f} s ({self.least:.2f} to {self.most:.2f}, n = {self.count})"
+
+
+def ratios(over: Sequence[float], under: Sequence[float]) -> Spread:
+    """Return what the first values are of the second, pair by pair: what slows the machine slows both of a pair."""
+    return Spread.of(first / second for first, second in zip(over, under, strict=True))
 
 
 def percentile(values: Iterable[float], percent: int) -> float:
@@ -92,6 +102,46 @@ class Task:
     def label(self) -> str:
         """Its name without slots, indexes, weights and hashes, so that it can be compared between releases."""
         return self.command or _SLOT.sub("", _HASH.sub("", self.name))
+
+
+@dataclass(frozen=True)
+class FlowTimes:
+    """One run of a flow, as Prefect has its times.
+
+    Args:
+        created_at: when it was asked for; aware.
+        started_at: when its flow began.
+        ended_at: when its flow had ended.
+        tasks: its tasks, in the order in which they began; none of them ran beside another.
+    """
+
+    created_at: datetime
+    started_at: datetime
+    ended_at: datetime
+    tasks: tuple[Task, ...]
+
+    @property
+    def start_up_s(self) -> float:
+        """From asking for it to the first line of its flow: the worker's poll and a new process."""
+        return (self.started_at - self.created_at).total_seconds()
+
+    @property
+    def flow_s(self) -> float:
+        """From the first line of its flow to the end."""
+        return (self.ended_at - self.started_at).total_seconds()
+
+    def last_s(self, part: str) -> float:
+        """Return how long the last task took whose name has this part; 0 without one."""
+        return next((each.took_s for each in reversed(self.tasks) if part in each.name), 0.0)
+
+    def shares_s(self) -> dict[str, float]:
+        """Return how long each task took, by its name and number where there are several; the values sum to all."""
+        shares: dict[str, float] = {START_UP: self.start_up_s}
+        for each in self.tasks:
+            again = sum(name.partition(" (again")[0] == each.name for name in shares)
+            shares[f"{each.name} (again{f', {again}' if again > 1 else ''})" if again else each.name] = each.took_s
+        shares[BETWEEN] = self.flow_s - sum(each.took_s for each in self.tasks)
+        return shares
 
 
 @dataclass(frozen=True)

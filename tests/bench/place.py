@@ -11,6 +11,7 @@ from uuid import UUID
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import TaskRun
+from pydantic import BaseModel
 
 from blocks.estate import OpenEstate, open_estate
 from deployments import runs
@@ -19,7 +20,7 @@ from tasks.common.errors import Refused, Retryable
 from tasks.common.run_steps import start_run
 from tasks.release.model import Outcome, ReleaseRecord
 from tasks.release.request import ReleaseRequest
-from tests.bench.arithmetic import COMMANDS, ReleaseTimes, Task
+from tests.bench.arithmetic import COMMANDS, FlowTimes, ReleaseTimes, Task
 from tests.bench.traffic import Load, read
 
 _PAGE = 200
@@ -80,6 +81,35 @@ class Place:
         if expected is Outcome.SUCCEEDED:
             self.stable = version
         return record
+
+    def run(self, flow: str, request: BaseModel, beside: Callable[[str], None] = lambda _: None) -> FlowTimes:
+        """A flow was run by the worker, and has ended well; returns its times.
+
+        Args:
+            flow: its name.
+            request: what is asked for.
+            beside: called with the run's id as soon as it is known, while it runs.
+
+        Raises:
+            Refused: it did not end well.
+        """
+        run_id = start_run(flow, request)
+        beside(run_id)
+        ended = runs.follow(run_id, lambda _: None)
+        if not ended.completed:
+            raise Refused(
+                f"a run of {flow} ended as {ended.state}",
+                on=ended.name,
+                state="this figure was not measured",
+                next_action="read what it says below",
+                facts={"why": ended.message},
+            )
+        with get_client(sync_client=True) as client:
+            run = client.read_flow_run(UUID(run_id))
+        assert run.created and run.start_time and run.end_time, "its run has ended"
+        tasks = sorted(_task_runs(run_id), key=lambda each: each.start_time or each.created or run.end_time)
+        found = tuple(Task(each.name, each.total_run_time.total_seconds()) for each in tasks)
+        return FlowTimes(run.created, run.start_time, run.end_time, found)
 
     def have(self, *versions: str) -> None:
         """Each version was released at least once, and the last one named is stable. *Idempotent:* yes."""

@@ -397,3 +397,15 @@ def test_any_text_may_name_scope_and_holder(leases: Leases, text: str) -> None:
     leases.leave(text, "bob")
     assert leases.find(text) is not None
     taken(leases, text, text)
+
+
+def test_leases_under_a_prefix_are_those_that_nobody_has_given_up_in_order(world: World) -> None:
+    leases = world.leases
+    for scope in ("use/db/2/b", "use/db/1/a", "use/db_2/c", "use/dbx", "other"):
+        taken(leases, "ada", scope)
+    leases.give_up(taken(leases, "bob", "use/db/3/gone"))
+    assert [each.scope for each in leases.under("use/db/")] == ["use/db/1/a", "use/db/2/b"]
+    assert [each.scope for each in leases.under("use/db_")] == ["use/db_2/c"], "a prefix is no pattern"
+    assert leases.under("use/db/")[0].holder == "ada"
+    world.let_pass(TTL_S + 1)
+    assert [each.live for each in leases.under("use/db/")] == [False, False]

@@ -23,8 +23,11 @@ from deployments.receiver.finding import find_run
 from deployments.receiver.inside import make_inside
 from deployments.receiver.seen import Seen
 from tasks.common.errors import Retryable
+from tasks.common.event_steps import emit
+from tasks.common.events import Happened
 from tasks.common.occasion import Occasion
 from tasks.notify.alarms import Run
+from tasks.notify.messages import backup_taken
 from tasks.notify.model import Delivery, Message
 from tasks.notify.ports import Channel
 from tasks.notify.steps import Sending
@@ -37,6 +40,9 @@ from tests.support.server import FLOWS, NIGHTLY, estate
 
 RUN = "0f8fad5b-d9cb-469f-a165-70867728950e"
 KNOWN = Run(RUN, "campus in production", "monitor", "2 of 9 requests failed", "campus", "production", "nightly")
+PLAN = {"engine": {"driver": "memory"}, "objectives": {"rto": "15m", "rpo": "5m"}, "backup_within": "26h"}
+HOW = {"database": {"driver": "memory"}, "scratch": {"driver": "memory"}, "name": "campus"}
+PLANS = {"campus-db": {**PLAN, "verification": HOW}, "uploads": PLAN}
 SCHEDULES = {"nightly": {**NIGHTLY, "parameters": {"service": "campus"}}, "weekly": {"start": "release", "every": "7d"}}
 
 
@@ -52,7 +58,9 @@ class Place:
         notifier = MemoryNotifier(MemoryNotifier.Settings(), Context(base=Path(), secrets=Secrets()))
         self.told = notifier.sent
         channel = Channel("chat", notifier, frozenset(Occasion))
-        alarms = Alarms(estate(schedules=SCHEDULES), [channel], self.find, send, seen, lambda: self.now_s)
+        alarms = Alarms(
+            estate(schedules=SCHEDULES, backups=PLANS), [channel], self.find, send, seen, lambda: self.now_s
+        )
         deliveries = MemoryDeliveries()
         dispatcher = Dispatcher(deliveries, lambda *_: "", str, seen)
         self.app = make_inside(deliveries, dispatcher, alarms, seen, "testserver")
@@ -79,9 +87,27 @@ def test_alarms_are_told_with_what_is_known_of_them() -> None:
     assert 'slipway_alarms_total{result="told"} 3.0' in place.client.get("/metrics").text
 
 
+def test_plan_without_a_backup_or_a_verification_in_time_is_told_of() -> None:
+    place = Place(lambda run_id: KNOWN)
+    assert place.ring(alarm="no-backup", plan="campus-db") == 202
+    assert place.ring(alarm="no-backup", plan="uploads") == 202
+    assert place.ring(alarm="no-verification", plan="campus-db") == 202
+    assert [each.title for each in place.told] == [
+        "no backup of campus-db has succeeded for 26 h",
+        "no backup of uploads has succeeded for 26 h",
+        "no verification of campus-db has succeeded for 50 h",
+    ]
+    assert all(each.occasion is Occasion.OVERDUE and "'slipway backups'" in each.text for each in place.told)
+    late, _, unproven = place.told
+    assert late.about == backup_taken("campus-db", "small", late.at).about, "the next backup ends the trouble"
+    assert unproven.about != late.about
+
+
 @pytest.mark.parametrize(
     "alarm",
     [
+        {"alarm": "no-backup", "plan": "unknown"},
+        {"alarm": "no-verification", "plan": "uploads"},  # nothing would restore it
         {"alarm": "overdue", "schedule": "unknown"},
         {"alarm": "overdue", "schedule": "weekly"},  # it has no success_within
         {"alarm": "overdue"},
@@ -153,7 +179,7 @@ def test_prefect_server_finds_what_is_wrong_and_people_are_told(prefect_api: str
 
     place = Place(find)
     with serving(place.app) as port, flows_of(prefect_api), get_client(sync_client=True) as client:
-        here = estate(schedules=SCHEDULES, receiver=f"http://127.0.0.1:{port}")
+        here = estate(schedules=SCHEDULES, backups=PLANS, receiver=f"http://127.0.0.1:{port}")
         goal = [each for each in wanted(FLOWS, here) if each.kind in (Kind.BLOCK, Kind.AUTOMATION)]
         alarms = [each for each in goal if "call" in str(each.spec) or each.kind is Kind.BLOCK]
         server = PrefectServer()
@@ -166,12 +192,22 @@ def test_prefect_server_finds_what_is_wrong_and_people_are_told(prefect_api: str
                 runs[name] = client.create_flow_run_from_deployment(deployment, name=name)
                 client.set_flow_run_state(runs[name].id, Running(), force=True)
                 client.set_flow_run_state(runs[name].id, state, force=True)
-            wait_until(lambda: len(place.told) >= 3, within_s=90, what="all three alarms")
+
+            def all_told() -> bool:
+                # Of one plan backups come, and so no alarm of it.
+                emit(Happened("slipway.backup.taken", here.estate, plan="uploads"), str)
+                return len(place.told) >= 5
+
+            wait_until(all_told, within_s=90, what="all five alarms", every_s=0.5)
         finally:
             for each in reversed(alarms):
                 server.remove(each)
             client.delete_deployment(deployment)
-    told = {each.occasion: each for each in place.told}
+    plans = {each.title for each in place.told if "plan" in each.facts}
+    assert plans == {
+        f"no {what} of campus-db has succeeded for {h} h" for what, h in (("backup", 26), ("verification", 50))
+    }
+    told = {each.occasion: each for each in place.told if "plan" not in each.facts}
     assert told.keys() == {Occasion.CRASHED, Occasion.FAILED, Occasion.OVERDUE}
     assert told[Occasion.CRASHED].title == "watched 'dead' has died"
     assert told[Occasion.FAILED].text.startswith("2 of 9 failed")

@@ -155,7 +155,7 @@ def test_command_tells_a_script_whether_there_is_a_difference(api: str, tmp_path
 
 
 def test_every_flow_of_the_project_is_deployed() -> None:
-    flows = {path.stem for path in (ROOT / "flows").glob("*.py") if "@flow" in path.read_text()}
+    flows = {path.stem.replace("_", "-") for path in (ROOT / "flows").glob("*.py") if "@flow" in path.read_text()}
     assert {each.name for each in flow_specs()} == flows
 
 

@@ -60,6 +60,8 @@ def test_end_of_a_run_arrives_with_its_place_and_without_its_secret(
         "environment": "production",
         "release": "v1",
         "commit": "0" * 40,
+        "plan": "",
+        "backup": "",
         "run": about.id,
         "error": "UNSAFE: no, [redacted]",
     }

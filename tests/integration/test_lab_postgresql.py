@@ -6,6 +6,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from blocks.postgresql import find_binaries
 from deployments.lab import postgresql
 from tasks.common.errors import Refused, Retryable
 from tests.support.postgresql import ROLE, SUPERUSER, Cluster, running_cluster
@@ -139,7 +140,7 @@ def test_cluster_of_another_user_is_refused(tmp_path: Path) -> None:
         pytest.skip("only root can give a folder away")
     data = tmp_path / "data"
     data.mkdir()
-    (data / "PG_VERSION").write_text(postgresql.find_binaries().parent.name + "\n")
+    (data / "PG_VERSION").write_text(find_binaries().parent.name + "\n")
     os.chown(data, 12345, 12345)
     with pytest.raises(Refused, match="belongs to another user"):
         postgresql.initialise(data, SUPERUSER, tmp_path / "password")

@@ -9,10 +9,12 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from blocks.backup_uses import in_use_now
 from blocks.lease_keeper import KeptLease
 from blocks.ledger import PostgresqlLedger
 from tasks.common.errors import Retryable
 from tasks.common.lease import Lease, LeaseLost, Leases, Waiting
+from tasks.common.uses import Doing, use_of
 from tests.support.leases import SCOPE, Clock, Holder, holding
 from tests.support.ledger import open_ledger
 from tests.support.needs import need_faketime
@@ -119,6 +121,17 @@ def test_process_that_was_killed_leaves_a_lease_that_expires(leases: Leases, dat
         ann.ask(f"keep {SCOPE} {SHORT_S}")
         ann.process.kill()
         assert wait_taken(leases, "bob").token == 2
+
+
+def test_verification_that_was_killed_keeps_its_backup_from_expiry_until_its_use_has_run_out(
+    leases: Leases, database_url: str, tmp_path: Path
+) -> None:
+    with holding(tmp_path, database_url, "ada") as holder:
+        assert holder.ask(f"keep {use_of('db/1/a', Doing.VERIFIED, 'ada')} {SHORT_S}") == "has 1"
+        holder.process.kill()
+        holder.process.wait()
+        assert in_use_now(leases, "db") == {"db/1/a": ["is being verified by run ada"]}
+        wait_until(lambda: not in_use_now(leases, "db"), within_s=SHORT_S + 10, what="the end of the use")
 
 
 def test_process_that_is_paused_within_a_transaction_keeps_nobody_out(

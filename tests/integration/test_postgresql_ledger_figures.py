@@ -1,18 +1,24 @@
 """SQL that somebody writes into a gate: answered where it only asks, and without any effect where it does not."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
+import yaml
 
 from blocks import ledger_figures
 from blocks.ledger import PostgresqlLedger
+from tasks.common.backups import RungOutcome
 from tasks.common.errors import Refused, Retryable
+from tests.support.catalogue import entry, verification
+from tests.support.docs import ROOT, section
 from tests.support.ledger import open_ledger, record
 from tests.support.postgresql import Cluster
 
 pytestmark = pytest.mark.server
 
+HELD, BROKEN = RungOutcome.HELD, RungOutcome.BROKEN
 NAMES = {"service": "campus", "environment": "o'brien; drop table t", "window": "300s"}
 
 
@@ -136,3 +142,18 @@ def test_server_that_is_gone_may_be_asked_again(ledger: PostgresqlLedger, postgr
     finally:
         postgresql_cluster.start()
     assert ledger.figure("select 1", NAMES) == 1
+
+
+def test_gate_of_the_page_on_a_verified_backup_has_its_age_and_no_figure_without_one(ledger: PostgresqlLedger) -> None:
+    text = section(ROOT / "docs/how-to/gate-a-release.md", "A verified backup")
+    (gate,) = yaml.safe_load(text.split("```")[1].removeprefix("yaml"))["environments"]["production"]["gates"]
+    now = datetime.now(UTC)
+    old, newer, doubtful = (entry(now - timedelta(hours=hours)) for hours in (30, 3, 1))
+    for each in (old, newer, doubtful):
+        ledger.catalogue.add(each)
+    assert ledger.figure(gate["sql"], NAMES) is None
+    for each, outcome in ((old, HELD), (newer, HELD), (doubtful, BROKEN)):
+        ledger.catalogue.note(verification(each, outcome))
+    assert ledger.figure(gate["sql"], NAMES) == pytest.approx(3 * 3600, abs=60)
+    ledger.catalogue.expired(newer.id, "too old", "run-1", now)
+    assert ledger.figure(gate["sql"], NAMES) == pytest.approx(30 * 3600, abs=60)

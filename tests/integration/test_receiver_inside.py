@@ -1,8 +1,9 @@
 """The page and the figures for the team: in this process, and in a real browser."""
 
 import json
+import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
@@ -15,9 +16,14 @@ from blocks.memory.deliveries import MemoryDeliveries
 from deployments.receiver.dispatcher import Dispatcher
 from deployments.receiver.inside import make_inside
 from deployments.receiver.seen import Seen
+from tasks.backup.status import PlanStatus, status_of
+from tasks.common.backups import BackupPlan, Objectives
 from tasks.common.delivery import Delivery, Event, Status
 from tasks.common.errors import Retryable
+from tasks.common.model import DriverSpec
+from tests.support.catalogue import NOW, entry, verification
 from tests.support.deliveries import delivery
+from tests.support.docs import ROOT
 from tests.support.needs import need
 from tests.support.processes import free_port, listens, wait_until
 from tests.support.receiving import no_alarms
@@ -28,11 +34,11 @@ NASTY = '<script>document.title="owned"</script><img src=x onerror="document.tit
 class Place:
     """The page of a receiver that keeps its deliveries in memory."""
 
-    def __init__(self, deliveries: MemoryDeliveries) -> None:
+    def __init__(self, deliveries: MemoryDeliveries, look: Callable[[], Sequence[PlanStatus]] = tuple) -> None:
         self.deliveries, self.seen = deliveries, Seen()
         self.keys: list[str] = []
         self.dispatcher = Dispatcher(deliveries, self.start, str, self.seen)
-        self.app = make_inside(deliveries, self.dispatcher, no_alarms(), self.seen, "testserver")
+        self.app = make_inside(deliveries, self.dispatcher, no_alarms(), self.seen, "testserver", look)
         self.client = TestClient(self.app, follow_redirects=False)
 
     def start(self, flow: str, parameters: Mapping[str, str], key: str) -> str:
@@ -153,6 +159,79 @@ def test_figures_count_what_was_taken_refused_started_and_waits(place: Place) ->
         "slipway_delivery_answer_seconds_count 1.0",
     ):
         assert line in figures
+
+
+# --- backups
+
+PLAN = BackupPlan(engine=DriverSpec(driver="memory"), objectives=Objectives(rto="15m", rpo="5m"))
+
+
+def figures_of_backups(place: Place) -> dict[str, str]:
+    lines = place.client.get("/metrics").text.splitlines()
+    found = [line.partition(" ") for line in lines if line.startswith("slipway_backup_")]
+    return {name.removeprefix("slipway_backup_"): value for name, _, value in found}
+
+
+def test_figures_show_each_backup_plan_and_zero_for_what_never_was() -> None:
+    taken = entry(NOW, verified_at=NOW)
+    statuses = [
+        replace(status_of("campus-db", PLAN, [taken], [verification(taken)], NOW), next_backup_at=NOW),
+        status_of("uploads", PLAN, [], [], NOW),
+    ]
+    found = figures_of_backups(Place(MemoryDeliveries(), lambda: statuses))
+    at = f"{NOW.timestamp():.10g}"
+    shown = {name: f"{float(value):.10g}" for name, value in found.items()}
+    wanted = {
+        "problems": ("0", "1"),
+        "count": ("1", "0"),
+        "newest_timestamp_seconds": (at, "0"),
+        "newest_verified_timestamp_seconds": (at, "0"),
+        "verified_timestamp_seconds": (at, "0"),
+        "rpo_seconds": ("4", "nan"),
+        "rpo_objective_seconds": ("300", "300"),
+        "rto_seconds": ("90", "nan"),
+        "rto_objective_seconds": ("900", "900"),
+        "size_bytes": ("3000000", "0"),
+        "growth_bytes_per_day": ("nan", "nan"),
+        "next_timestamp_seconds": (at, "0"),
+        "next_verification_timestamp_seconds": ("0", "0"),
+    }
+    assert shown == {
+        f'{name}{{plan="{plan}"}}': values[number]
+        for number, plan in enumerate(("campus-db", "uploads"))
+        for name, values in wanted.items()
+    }
+
+
+def test_figures_of_backups_are_not_known_without_a_ledger_and_come_back_with_it() -> None:
+    there = True
+
+    def look() -> Sequence[PlanStatus]:
+        if there:
+            return [status_of("campus-db", PLAN, [], [], NOW)]
+        raise Retryable("the ledger does not answer", on="env:DSN", next_action="start it")
+
+    place = Place(MemoryDeliveries(), look)
+    before = figures_of_backups(place)
+    there = False
+    assert set(figures_of_backups(place).values()) == {"NaN"}
+    there = True
+    assert figures_of_backups(place) == before
+
+
+def test_plan_that_is_not_named_any_more_has_no_figures() -> None:
+    plans = ["campus-db", "uploads"]
+    place = Place(MemoryDeliveries(), lambda: [status_of(name, PLAN, [], [], NOW) for name in plans])
+    assert any("uploads" in name for name in figures_of_backups(place))
+    plans.remove("uploads")
+    assert not any("uploads" in name for name in figures_of_backups(place))
+
+
+def test_every_documented_figure_is_there_and_every_figure_is_documented() -> None:
+    page = (ROOT / "docs/reference/backup-status.md").read_text(encoding="utf-8")
+    place = Place(MemoryDeliveries(), lambda: [status_of("campus-db", PLAN, [], [], NOW)])
+    there = {f"slipway_backup_{name.partition('{')[0]}" for name in figures_of_backups(place)}
+    assert set(re.findall(r"^\| `(slipway_backup_\w+)`", page, re.MULTILINE)) == there
 
 
 # --- a real browser

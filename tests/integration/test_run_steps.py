@@ -13,9 +13,9 @@ from prefect.flow_engine import run_flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Running
 
+from tasks.common.approval_steps import Decision
 from tasks.common.errors import Refused, Retryable
 from tasks.common.run_steps import DEPLOYMENT, answer_run, cancel_run, start_run, state_of
-from tasks.release.approval_steps import Decision
 from tasks.release.request import ReconcileRequest, ReleaseRequest
 from tests.support.prefect_server import flows_of
 from tests.support.processes import free_port

@@ -15,7 +15,7 @@ import httpx
 import pytest
 import yaml
 
-from deployments.lab import postgresql
+from blocks.postgresql import find_binaries
 from deployments.lab.lab import ROOT
 from tests.support.certificates import certificate
 from tests.support.deliveries import RULE, SECRET, github, pushed
@@ -224,7 +224,7 @@ def _pg(program: str, database: str, *arguments: str) -> None:
     name = parts.path.removeprefix("/")
     given = [argument.replace(database, name) for argument in arguments]
     tail = [name] if program == "pg_dump" else []
-    found = postgresql.find_binaries() / program
+    found = find_binaries() / program
     env = {**os.environ, "PGPASSWORD": unquote(parts.password)}
     done = subprocess.run([found, *target, *given, *tail], env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

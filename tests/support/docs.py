@@ -10,7 +10,7 @@ import yaml
 from blocks import DRIVERS
 from blocks.estate import settings_model
 from tasks.common.estate import Estate
-from tasks.common.load import load_estate, load_service
+from tasks.common.load import load_estate, load_masking, load_service, load_suites
 from tasks.common.service import ServiceFile
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,6 +47,10 @@ def load(text: str) -> object:
         return load_service(text, "slipway.yaml")
     if text.startswith("estate:"):
         return load_estate(text, "estate.yaml", settings_model, DRIVERS)
+    if text.startswith("table:"):
+        return load_suites({"expectations/table.yaml": text})
+    if "masking" in keys:
+        return load_masking(text, "masking.yaml")
     if keys <= ServiceFile.model_fields.keys():
         whole = {**yaml.safe_load((_EXAMPLES / "slipway.yaml").read_text()), **part}
         return load_service(yaml.safe_dump(whole), "slipway.yaml")

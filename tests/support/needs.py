@@ -10,9 +10,13 @@ import pytest
 _PLACES = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
+TOOLS = Path(__file__).parents[2] / ".tools" / "bin"
+"""Programs from PyPI that only the tests need, each in an environment of its own."""
+
+
 def need(program: str) -> Path:
     """Return the program's path; else skip the test, or fail it where CI is set."""
-    found = shutil.which(program) or shutil.which(program, path=os.pathsep.join(_PLACES))
+    found = shutil.which(program) or shutil.which(program, path=os.pathsep.join((*_PLACES, str(TOOLS))))
     if found is None:
         missing(f"{program} is not installed here")
     return Path(found)

@@ -9,11 +9,13 @@ from pathlib import Path
 from urllib.parse import quote
 
 import psycopg
+from psycopg.pq import PGconn, Ping
 
+from blocks.postgresql import find_binaries
 from deployments.lab import postgresql
 from tasks.common.errors import Refused
 from tests.support.needs import missing, need
-from tests.support.processes import end, free_port, running
+from tests.support.processes import end, free_port, running, wait_until
 
 SUPERUSER = "root-of-all"
 ROLE = "app"
@@ -26,11 +28,13 @@ class Cluster:
     Args:
         folder: holds everything.
         env: added to the server's environment; no secrets.
+        settings: of the server, in addition.
     """
 
-    def __init__(self, folder: Path, env: dict[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, env: dict[str, str] | None = None, settings: dict[str, str] | None = None) -> None:
         self.folder = folder
         self.env = env or {}
+        self.settings = {**_FAST, **(settings or {})}
         self.data = folder / "data"
         self.port = free_port()
         self.password = secrets.token_urlsafe(16)
@@ -60,7 +64,7 @@ class Cluster:
         command = postgresql.server_command(self.data, self.port, self.folder / "sockets")[len(user) :]
         # Behind the change of user: what a preloaded library makes as root, the server's user may not open.
         argv = [*user, "env", *(f"{name}={value}" for name, value in self.env.items()), *command]
-        argv += [part for name, value in _FAST.items() for part in ("-c", f"{name}={value}")]
+        argv += [part for name, value in self.settings.items() for part in ("-c", f"{name}={value}")]
         self._process = self._exit.enter_context(running(argv, log=self.log))
         try:
             postgresql.wait_ready(self.port)
@@ -99,16 +103,36 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running_cluster(folder: Path, env: dict[str, str] | None = None) -> Iterator[Cluster]:
+def running_cluster(
+    folder: Path, env: dict[str, str] | None = None, settings: dict[str, str] | None = None
+) -> Iterator[Cluster]:
     """A cluster in the folder runs for the length of a `with`. Not installed: a skip, in CI a failure."""
     need("setpriv")
     try:
-        postgresql.find_binaries()
+        find_binaries()
     except Refused:
         missing("PostgreSQL is not installed here")
-    cluster = Cluster(folder, env)
+    cluster = Cluster(folder, env, settings)
     try:
         cluster.start()
         yield cluster
     finally:
         cluster.stop()
+
+
+@contextlib.contextmanager
+def running_copy(data: Path, folder: Path) -> Iterator[int]:
+    """A restored data folder is a running server for the length of a `with`; yields its port. It has recovered."""
+    port = free_port()
+    command = postgresql.server_command(data, port, folder / "sockets")
+    command += [part for name, value in _FAST.items() for part in ("-c", f"{name}={value}")]
+    address = f"host=127.0.0.1 port={port} connect_timeout=2".encode()
+    with running(command, log=folder / "copy.log") as process:
+
+        def answers() -> bool:
+            log = (folder / "copy.log").read_text(errors="replace")[-2000:]
+            assert process.poll() is None, f"the restored server has ended:\n{log}"
+            return PGconn.ping(address) == Ping.OK
+
+        wait_until(answers, what="the restored server")
+        yield port

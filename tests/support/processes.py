@@ -45,6 +45,24 @@ def free_port() -> int:
     raise AssertionError(f"no port is free from {ports.start} to {ports.stop - 1}")
 
 
+def die(now: bool) -> None:
+    """This process has killed itself with -9, if it is to."""
+    if now:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def require_killed(act: Callable[[], None], moment: str) -> None:
+    """A forked process that did it has killed itself with -9 at the moment."""
+    child = os.fork()
+    if child == 0:
+        try:
+            act()
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, f"it was not killed {moment}: {status}"
+
+
 def wait_until(
     condition: Callable[[], T], *, within_s: float = 30.0, what: str = "the condition", every_s: float | None = None
 ) -> T:
@@ -110,10 +128,17 @@ def pytest_folders(tmp_path: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def short_folder() -> Iterator[Path]:
+def short_folder(above: str = "/tmp") -> Iterator[Path]:
     """A folder right under /tmp for the length of a `with`, as a UNIX socket's path may have 107 characters at most."""
-    folder = Path(tempfile.mkdtemp(prefix="slipway-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="slipway-", dir=above))
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def quick_folder() -> Iterator[Path]:
+    """A folder in memory, where that can be had, for the length of a `with`: a thousand small files need no disk."""
+    with short_folder("/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp") as folder:
+        yield folder

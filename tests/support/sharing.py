@@ -11,7 +11,7 @@ from xdist.scheduler import LoadFileScheduling
 from xdist.workermanage import WorkerController
 
 LABS: Mapping[str, tuple[str, ...]] = {
-    "one lab": ("release", "rollback", "by_the_clock", "lab_servers", "interrupted", "approval"),
+    "one lab": ("release", "backed_up", "rollback", "by_the_clock", "lab_servers", "interrupted", "approval"),
     "another lab": ("approval_faults", "reconcile"),
 }
 """Stories that are told in one lab, as parts of the names in tests/acceptance; in the order of its conftest.py."""

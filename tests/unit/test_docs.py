@@ -75,11 +75,16 @@ def inline_commands(page: Path) -> Iterator[list[str]]:
         yield line.replace("[", "").replace("]", "").split()
 
 
+def is_meant_itself(group: Any, arguments: list[str]) -> bool:
+    """Return whether a group of commands is called without one of them, and does something then."""
+    return group.invoke_without_command and not any(each in group.commands for each in arguments)
+
+
 def usage_problem(words: list[str]) -> str:
     """Return what the command line has against a command, without running it."""
     command, arguments = CLI, words[1:]
     try:
-        while hasattr(command, "commands"):
+        while hasattr(command, "commands") and not is_meant_itself(command, arguments):
             name, command, arguments = command.resolve_command(typer.Context(command), arguments)
         command.make_context(name, list(arguments))
     except UsageError as error:
@@ -159,6 +164,8 @@ def test_commands_exist_and_take_the_arguments_that_they_are_given(page: Path) -
         ("slipway release hello main --too staging", "No such option"),
         ("slipway release hello", "Missing argument"),
         ("slipway status hello", "unexpected extra argument"),
+        ("slipway backups --plans", "No such option"),
+        ("slipway backups hold campus-db/1/20261122F", "Missing option '--reason'"),
     ],
 )
 def test_wrong_command_is_found(line: str, said: str) -> None:
@@ -166,18 +173,18 @@ def test_wrong_command_is_found(line: str, said: str) -> None:
 
 
 def leaves(command: Any = CLI, name: str = "") -> dict[str, set[str]]:
-    """Return the options of every command by its name."""
-    if not hasattr(command, "commands"):
-        options = [each for each in command.params if each.param_type_name == "option"]
-        return {name: {text for each in options for text in (*each.opts, *each.secondary_opts)} - {"--help"}}
+    """Return the options of every command by its name; also of groups that do something by themselves."""
     found: dict[str, set[str]] = {}
-    for each, sub in command.commands.items():
+    if not hasattr(command, "commands") or command.invoke_without_command:
+        options = [each for each in command.params if each.param_type_name == "option"]
+        found[name] = {text for each in options for text in (*each.opts, *each.secondary_opts)} - {"--help"}
+    for each, sub in getattr(command, "commands", {}).items():
         found |= leaves(sub, f"{name} {each}".strip())
     return found
 
 
 def test_reference_lists_every_command() -> None:
-    shown = re.findall(r"^\| `slipway ((?:[a-z]+ ?)+)", section(COMMAND_LINE, "Commands"), re.MULTILINE)
+    shown = re.findall(r"^\| `slipway ((?:[a-z][a-z-]* ?)+)", section(COMMAND_LINE, "Commands"), re.MULTILINE)
     assert sorted(name.strip() for name in shown) == sorted(leaves())
 
 

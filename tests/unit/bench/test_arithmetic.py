@@ -6,6 +6,7 @@ from tests.bench.arithmetic import (
     BETWEEN,
     PARTS,
     START_UP,
+    FlowTimes,
     Push,
     ReleaseTimes,
     Spread,
@@ -13,6 +14,7 @@ from tests.bench.arithmetic import (
     measurably_slower,
     most_expensive,
     percentile,
+    ratios,
 )
 
 _BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -27,6 +29,28 @@ def _release(*tasks: Task, commands_s: dict[str, float] | None = None, start_up_
 
 def test_spread_has_the_median_and_the_ends() -> None:
     assert Spread.of([3.0, 1.0, 10.0, 2.0]) == Spread(2.5, 1.0, 10.0, 4)
+
+
+def test_ratios_are_of_pairs_so_that_what_slows_both_changes_none() -> None:
+    assert ratios([11.0, 22.0, 36.0], [10.0, 20.0, 30.0]) == Spread(1.1, 1.1, 1.2, 3)
+    assert ratios([1.0], [2.0]).plain == "0.50 (0.50 to 0.50, n = 1)"
+
+
+def test_pairs_of_which_one_is_missing_have_no_ratio() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        ratios([1.0, 2.0], [1.0])
+
+
+def test_shares_of_a_flow_sum_to_all_of_it_and_tell_a_task_from_the_same_one_again() -> None:
+    tasks = (Task("in line", 0.5), Task("take", 4.0), Task("in line", 2.0), Task("in line", 1.0))
+    times = FlowTimes(_BEGAN, _BEGAN + timedelta(seconds=1), _BEGAN + timedelta(seconds=10), tasks)
+    shares = times.shares_s()
+    assert (times.start_up_s, times.flow_s) == (1.0, 9.0)
+    assert [shares[f"in line{which}"] for which in ("", " (again)", " (again, 2)")] == [0.5, 2.0, 1.0]
+    assert shares[BETWEEN] == 1.5
+    assert len(shares) == 6
+    assert sum(shares.values()) == 10.0
+    assert (times.last_s("line"), times.last_s("expire")) == (1.0, 0.0)
 
 
 @pytest.mark.parametrize(("count", "expected"), [(1, 1), (19, 19), (20, 19), (30, 29), (100, 95)])

@@ -79,6 +79,9 @@ DRIVERS: dict[str, dict[str, type[BaseModel]]] = {
     "metrics": {"prometheus": Anything},
     "source": {"git": Anything},
     "builder": {"archive": Anything},
+    "backup": {"pgbackrest": Anything},
+    "database": {"postgresql": Anything},
+    "scratch": {"postgresql": Anything},
 }
 
 

@@ -28,7 +28,7 @@ BEYOND_A_SCHEMA = {
     "metric: p99, at_most: 10s": "the name of a metric elsewhere",
     "drain: 999d": "a largest duration",
     "command: ['']": "a first item",
-    "driver: postgres": "which drivers there are",
+    "  driver: postgres": "which drivers there are",
     "folder: ''": "a driver's settings",
     "folder: 5": "a driver's settings",
     "repository: ../campus": "a driver's settings",

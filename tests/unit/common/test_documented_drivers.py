@@ -38,7 +38,7 @@ def test_documented_estate_is_accepted_by_the_drivers_that_ship() -> None:
             "environments.staging.runtime: found values that do not fit together; exp",
         ),
         ("dsn: env:SLIPWAY_LEDGER", "dsn: SLIPWAY_LEDGER", "ledger.dsn: found a value that is not shown, as it may be"),
-        ("driver: postgresql", "driver: mysql", "ledger.driver: found the text 'mysql'"),
+        ("  driver: postgresql", "  driver: mysql", "ledger.driver: found the text 'mysql'"),
     ],
 )
 def test_mistake_in_a_shipped_driver_s_settings_is_told_alone(old: str, new: str, said: str) -> None:

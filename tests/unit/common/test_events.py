@@ -123,8 +123,16 @@ def test_patterns_that_the_page_names_work(change: dict[str, Any], fits: bool) -
 
 def test_every_event_of_the_table_is_sent_by_something_and_nothing_else_is() -> None:
     ends = {end_of(replace(record(), kind=kind, outcome=outcome), "lab").name for kind in Kind for outcome in ENDED}
-    source = (ROOT / "tasks/release/announce_steps.py").read_text(encoding="utf-8")
-    literal = set(re.findall(r'Happened\("([a-z.-]+)"', source))
+    capabilities = (
+        "release/announce_steps",
+        "restore/announce_steps",
+        "backup/steps",
+        "verification/steps",
+        "challenge/conclude_steps",
+    )
+    senders = [f"tasks/{each}.py" for each in capabilities]
+    source = "".join((ROOT / each).read_text(encoding="utf-8") for each in senders)
+    literal = set(re.findall(r'"(slipway\.[a-z.-]+)"', source))
     assert ends | {question_of(record(), "lab").name} | literal == EVENTS.keys()
     with pytest.raises(ValueError, match=r"slipway\.release\.gone"):
         Happened("slipway.release.gone", "lab")
@@ -140,10 +148,16 @@ def test_error_is_its_first_line_without_a_secret_or_its_half() -> None:
 
 
 def test_every_value_of_a_payload_is_redacted() -> None:
-    whole = Happened("slipway.reconcile.drift", *"abcdefg")
+    whole = Happened("slipway.reconcile.drift", *"abcdefghi")
     assert whole.payload(lambda text: f"<{text}>") == {
-        name: f"<{letter}>" for name, letter in zip(PAYLOAD, "abcdefg", strict=True)
+        name: f"<{letter}>" for name, letter in zip(PAYLOAD, "abcdefghi", strict=True)
     }
+
+
+def test_backup_has_happened_to_its_plan() -> None:
+    happened = Happened("slipway.backup.taken", "lab", plan="campus-db")
+    assert happened.resource["prefect.resource.id"] == "slipway.backup.lab.campus-db"
+    assert "`slipway.backup.lab.campus-db`" in section(PAGE, "What an event holds")
 
 
 def test_what_is_about_no_service_has_happened_to_the_estate() -> None:

@@ -27,12 +27,12 @@ def test_documented_example_is_accepted() -> None:
 
 CHANGES = [
     (
-        "driver: postgresql",
-        "driver: postgres",
+        "  driver: postgresql",
+        "  driver: postgres",
         "ledger.driver",
         "found the text 'postgres' (did you mean 'postgresql'?);",
     ),
-    ("driver: postgresql", "driver: 5", "ledger.driver", "found the number 5; expected text: write it in quotes"),
+    ("  driver: postgresql", "  driver: 5", "ledger.driver", "found the number 5; expected text: write it in quotes"),
     ("folder: artifacts", "folder: ''", "store.folder", "found empty text; expected text that is not empty"),
     ("folder: artifacts", "folder: 5", "store.folder", 'found the number 5; expected text: write it in quotes, "5"'),
     ("promotes_from: staging", "promotes_from: stagin", "environments.production.promotes_from", "found the unknown"),

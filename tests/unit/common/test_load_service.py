@@ -77,7 +77,12 @@ def test_documented_example_is_accepted(name: str, strategy: type) -> None:
 
 
 def test_documented_examples_are_all_of_the_folder() -> None:
-    assert {path.name for path in EXAMPLES.iterdir()} == {*SERVICE_EXAMPLES, "estate.yaml"}
+    assert {path.name for path in EXAMPLES.iterdir()} == {
+        *SERVICE_EXAMPLES,
+        "estate.yaml",
+        "masking.yaml",
+        "expectations",
+    }
 
 
 def test_full_example_means_what_it_says() -> None:

@@ -95,3 +95,14 @@ def test_run_that_comes_when_its_window_is_over_is_left_out() -> None:
     drill = schedule(only_in=["night"])
     assert left_out(drill, night, DUE, DUE + timedelta(hours=2), made_up_for=False) == ""
     assert "outside of night" in left_out(drill, night, DUE, DUE + timedelta(hours=3), made_up_for=False)
+
+
+def test_next_start_is_of_the_clock_of_the_schedule_and_within_its_windows() -> None:
+    assert schedule().next_start(DUE, {}) == DUE + timedelta(days=1)
+    assert schedule().next_start(DUE - timedelta(seconds=1), {}) == DUE
+    assert schedule(time_zone="Europe/Berlin").next_start(DUE, {}) == DUE + timedelta(hours=23)
+    sundays = {"sunday": Window.model_validate({"days": ["sun"], "from": "01:00", "until": "05:00"})}
+    assert schedule(only_in=["sunday"]).next_start(DUE, sundays) == DUE + timedelta(days=7), "the 1st is a Sunday"
+    assert schedule(cron="0 12 * * *", only_in=["sunday"]).next_start(DUE, sundays) is None, "it never is in there"
+    assert schedule(enabled=False).next_start(DUE, {}) is None
+    assert schedule(cron=None, every="1h").next_start(DUE, {}) == DUE + timedelta(hours=1), "at the latest"

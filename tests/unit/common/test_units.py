@@ -13,8 +13,10 @@ from tasks.common.units import (
     parse_percent,
     parse_positive_duration,
     parse_size,
+    show_age,
     show_duration,
     show_percent,
+    show_size,
     write_duration,
     write_percent,
     write_size,
@@ -155,3 +157,29 @@ def test_duration_is_shown_as_a_person_would_write_it(seconds: float, shown: str
 @pytest.mark.parametrize(("percent", "shown"), [(0, "0 %"), (0.1, "0.1 %"), (100, "100 %"), (33.3333, "33.333 %")])
 def test_percentage_is_shown_with_no_more_digits_than_it_needs(percent: float, shown: str) -> None:
     assert show_percent(percent) == shown
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1 KiB"),
+        (1536, "1.5 KiB"),
+        (100 * 2**20, "100 MiB"),
+        (2**30 - 1, "1 GiB"),
+        (1.25 * 2**40, "1.2 TiB"),
+        (5000 * 2**40, "5000 TiB"),
+        (-3 * 2**20, "-3 MiB"),
+    ],
+)
+def test_size_is_shown_as_a_person_would_write_it(size: float, shown: str) -> None:
+    assert show_size(size) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(12.5, "12.5 s"), (26 * 3600 + 300, "26 h 5 min"), (48 * 3600, "2 d"), (76 * 3600, "3 d 4 h")],
+)
+def test_age_is_shown_in_days_where_there_are_several(seconds: float, shown: str) -> None:
+    assert show_age(seconds) == shown

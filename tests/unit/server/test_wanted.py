@@ -6,6 +6,7 @@ import pytest
 
 from deployments.flow_specs import flow_specs
 from tasks.common.errors import Refused
+from tasks.common.events import Happened
 from tasks.server.model import Kind, Resource
 from tasks.server.wanted import ALARM, AUTOMATION_PREFIX, MADE, SCHEDULED, wanted
 from tests.support.server import FLOWS, NIGHTLY, RECONCILE, estate
@@ -79,3 +80,29 @@ def test_flows_that_there_are_not_are_all_named() -> None:
         wanted((*FLOWS, RECONCILE), asked)
     assert "schedules.nightly.start: 'bakup'" in refusal.value.on
     assert "webhooks.github.rules.0.start: 'relese' (did you mean 'release'?)" in refusal.value.on
+
+
+def test_plan_has_alarms_for_a_missing_backup_and_verification_without_any_schedule() -> None:
+    plan = {"engine": {"driver": "memory"}, "objectives": {"rto": "15m", "rpo": "5m"}, "backup_within": "2h"}
+    how = {"database": {"driver": "memory"}, "scratch": {"driver": "memory"}, "name": "campus"}
+    found = by_name(backups={"campus-db": {**plan, "verification": how}, "uploads": plan})
+    alarms = {name: each for name, each in found.items() if name.startswith("slipway, no ")}
+    assert set(alarms) == {
+        "slipway, no backup of campus-db for 2 h",
+        "slipway, no verification of campus-db for 50 h",
+        "slipway, no backup of uploads for 2 h",
+    }
+    spec = alarms["slipway, no backup of campus-db for 2 h"].spec
+    trigger, (action,) = spec["trigger"], spec["actions"]  # type: ignore[misc]
+    assert isinstance(trigger, dict)
+    assert (trigger["posture"], trigger["within"]) == ("Proactive", 2 * 3600)
+    assert trigger["expect"] == ["slipway.backup.taken"]
+    assert trigger["match"] == {
+        "prefect.resource.id": Happened("slipway.backup.taken", "small", plan="campus-db").resource[
+            "prefect.resource.id"
+        ]
+    }
+    assert action["call"] == ALARM
+    assert json.loads(action["payload"]) == {"alarm": "no-backup", "plan": "campus-db"}
+    proof = alarms["slipway, no verification of campus-db for 50 h"].spec["trigger"]
+    assert isinstance(proof, dict) and proof["expect"] == ["slipway.backup.verified"]

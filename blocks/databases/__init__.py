@@ -1,0 +1,1 @@
+"""Databases that are looked at: what is in them, without their contents."""

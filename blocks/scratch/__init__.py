@@ -1,0 +1,1 @@
+"""Servers for one verification: fenced off, and gone afterwards."""
