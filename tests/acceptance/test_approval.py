@@ -32,8 +32,8 @@ from tests.support.approving import (
 from tests.support.events import names_of
 from tests.support.lab import LabPlace, Users, failures
 from tests.support.notifying import Chat, running_chat
-from tests.support.processes import wait_until
-from tests.support.reconciling import WITHIN_S, Begun, paused, prepare, reconcile, settings, worker
+from tests.support.processes import paused, wait_until
+from tests.support.reconciling import WITHIN_S, Begun, prepare, reconcile, settings, worker
 from tests.support.repositories import Repo
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]

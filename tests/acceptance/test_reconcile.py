@@ -18,7 +18,7 @@ from tasks.release.model import Kind, Outcome
 from tests.support.events import await_events, events_of, names_of, related_to
 from tests.support.lab import LabPlace, failures, kill
 from tests.support.notifying import running_chat
-from tests.support.processes import wait_until
+from tests.support.processes import paused, wait_until
 from tests.support.reconciling import (
     WITHIN_S,
     automation,
@@ -27,7 +27,6 @@ from tests.support.reconciling import (
     begin_release,
     cast,
     commit_swift,
-    paused,
     prepare,
     reconcile,
     runs_of,

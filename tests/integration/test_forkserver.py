@@ -13,8 +13,7 @@ import pytest
 
 from deployments.worker.launch import ASKED
 from tests.support.forking import ROOT, Launched, Place, gone
-from tests.support.processes import short_folder, wait_until
-from tests.support.reconciling import paused
+from tests.support.processes import paused, short_folder, wait_until
 
 TELL = "import os, pathlib\npathlib.Path('pid.new').write_text(str(os.getpid()))\nos.rename('pid.new', 'pid')\n"
 LOOP = f"{TELL}while True:\n    pass\n"

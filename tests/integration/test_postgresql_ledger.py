@@ -1,6 +1,5 @@
 """The ledger on a real PostgreSQL: append-only, prepared safely, found again after every kind of interruption."""
 
-import os
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from tasks.common.lease import Lease
 from tasks.release.model import Evidence, Outcome
 from tests.support.ledger import NOON, open_ledger, record
 from tests.support.postgresql import Cluster, running_cluster
-from tests.support.processes import free_port, wait_until
+from tests.support.processes import free_port, paused, wait_until
 
 pytestmark = pytest.mark.server
 
@@ -161,10 +160,9 @@ def test_ledger_goes_on_after_its_server_was_restarted(tmp_path: Path) -> None:
         assert [evidence.name for evidence in ledger.evidence("run-1")] == ["shift"]
         assert [found.id for found in ledger.records(None, None, 5)] == ["run-1"]
 
-        os.kill(cluster.process.pid, 19)  # SIGSTOP: the kernel still accepts the connection, nobody answers
-        with pytest.raises(Retryable, match="does not answer"):
+        # The kernel still accepts the connection, nobody answers.
+        with paused(cluster.process.pid), pytest.raises(Retryable, match="does not answer"):
             ledger.append(Evidence("run-1", "step", "lost", NOON))
-        os.kill(cluster.process.pid, 18)
         ledger.append(Evidence("run-1", "step", "kept", NOON))
         assert [evidence.name for evidence in ledger.evidence("run-1")] == ["shift", "kept"]
 

@@ -23,7 +23,7 @@ from tasks.common.errors import Refused, Retryable, Unsafe
 from tasks.common.model import Target
 from tasks.rollout.model import Health
 from tests.support.grants import holding
-from tests.support.processes import free_port, listens, wait_until
+from tests.support.processes import free_port, listens, paused, wait_until
 from tests.support.supervised import SECRET, Place, place_in
 from tests.support.supervisor import (
     RunningSupervisor,
@@ -75,13 +75,12 @@ def test_an_instance_that_dies_and_is_restarted_while_it_is_awaited_is_told(plac
     wait_until(lambda: all(processes()[name].state is State.RUNNING for name in (doomed, hanging)), what="running")
     first, other = processes()[doomed].pid, processes()[hanging].pid
     # A probe that hangs keeps the wait from looking until the other instance has been restarted.
-    os.kill(other, signal.SIGSTOP)
     with ThreadPoolExecutor(1) as pool:
-        awaited = pool.submit(place.runtime().await_ready, "blue", [0, 1], 60.0)
-        wait_until(lambda: place.ask()["probed"], what="the first probe")
-        os.kill(first, signal.SIGKILL)
-        wait_until(lambda: processes()[doomed].pid not in (0, first), what="the restart")
-        os.kill(other, signal.SIGCONT)
+        with paused(other):
+            awaited = pool.submit(place.runtime().await_ready, "blue", [0, 1], 60.0)
+            wait_until(lambda: place.ask()["probed"], what="the first probe")
+            os.kill(first, signal.SIGKILL)
+            wait_until(lambda: processes()[doomed].pid not in (0, first), what="the restart")
         with pytest.raises(Retryable, match="died before it was ready"):
             awaited.result()
 
@@ -198,10 +197,12 @@ def test_supervisord_down_is_retryable_naming_the_socket_and_what_to_do(tmp_path
 
 def test_supervisord_stuck_is_retryable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor_rpc, "_TIMEOUT_S", 0.2)
-    with running_supervisord() as supervisor:
-        os.kill(supervisor.pid, signal.SIGSTOP)
-        with pytest.raises(Retryable, match="does not answer"):
-            place_in(supervisor, tmp_path).runtime().observe()
+    with (
+        running_supervisord() as supervisor,
+        paused(supervisor.pid),
+        pytest.raises(Retryable, match="does not answer"),
+    ):
+        place_in(supervisor, tmp_path).runtime().observe()
 
 
 def test_the_private_supervisord_leaves_nothing_running(tmp_path: Path) -> None:
@@ -242,9 +243,8 @@ def test_readiness_is_asked_side_by_side() -> None:
 def test_a_hanging_instance_is_not_ready(place: Place) -> None:
     place.started(place.release())
     pid = place.ask()["pid"]
-    os.kill(pid, signal.SIGSTOP)
-    assert place.health() == [Health.STARTING]
-    os.kill(pid, signal.SIGCONT)
+    with paused(pid):
+        assert place.health() == [Health.STARTING]
     assert place.health() == [Health.READY]
 
 

@@ -18,8 +18,7 @@ from deployments.lab.lab import ROOT
 from deployments.worker.service import LAUNCHER, POOL
 from tests.support.forking import gone
 from tests.support.lab import children
-from tests.support.processes import running, short_folder, wait_until
-from tests.support.reconciling import paused
+from tests.support.processes import paused, running, short_folder, wait_until
 from tests.support.standing_flow import ENTRYPOINT
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]

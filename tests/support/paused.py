@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.common.errors import SlipwayError
-from tests.support.processes import running, wait_until
+from tests.support.processes import running, stands_still, wait_until
 
 _ROOT = Path(__file__).parents[2]
 
@@ -48,7 +48,7 @@ def paused_in(call: Callable[[], object], folder: Path) -> Iterator[Paused]:
     """
     argv, log = calling(call, folder)
     with running(argv, log=log, cwd=_ROOT) as process:
-        wait_until(lambda: _is_stopped(process.pid) or process.poll() is not None, what="the pause")
+        wait_until(lambda: stands_still(process.pid) or process.poll() is not None, what="the pause")
         assert process.poll() is None, f"it did not pause: {log.read_text()}"
         try:
             yield Paused(process, log)
@@ -67,11 +67,6 @@ def calling(call: Callable[[], object], folder: Path) -> tuple[Sequence[str], Pa
 def stop_here() -> None:
     """This process is stopped until somebody wakes it up."""
     os.kill(os.getpid(), signal.SIGSTOP)
-
-
-def _is_stopped(pid: int) -> bool:
-    # The second field, the name in brackets, may hold blanks.
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("T")
 
 
 def _main(file: Path) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -80,6 +80,38 @@ def wait_until(
         if waited_s > within_s:
             raise AssertionError(f"{what} did not come true within {within_s} s")
         time.sleep(every_s or min(max(_SHORTEST_S, waited_s * _SHARE), _LONGEST_S))
+
+
+def stands_still(pid: int) -> bool:
+    """Return whether all threads of a process are stopped."""
+    # The second field, the name in brackets, may hold blanks.
+    states = [path.read_text().rpartition(") ")[2][0] for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return set(states) == {"T"}
+
+
+@contextlib.contextmanager
+def paused(pid: int) -> Iterator[None]:
+    """The process stands still within the `with`, as on a frozen machine, and wakes up with its end.
+
+    One thread takes the signal and stops the others: they may still answer somebody when it has been sent.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: stands_still(pid), what="the stop of all threads")
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+def arguments(pids: Iterable[int]) -> list[str]:
+    """Return the command line of each process that still runs."""
+    found = []
+    for pid in pids:
+        # One of them may have ended since they were listed.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found.append(Path(f"/proc/{pid}/cmdline").read_text())
+    return found
 
 
 def listens(port: int) -> bool:

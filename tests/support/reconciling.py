@@ -1,8 +1,6 @@
 """What the stories of dead, paused and competing runs share: quick versions, other settings, runs, reconciliations."""
 
 import itertools
-import os
-import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -293,17 +291,6 @@ def schedule(place: LabPlace) -> Iterator[None]:
         yield
     finally:
         place.prefect("PATCH", f"/deployments/{deployment}", {"paused": True})
-
-
-@contextmanager
-def paused(pid: int) -> Iterator[None]:
-    """The process stands still within the `with`, as on a frozen machine, and wakes up with its end."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
 
 
 def tell_haproxy(place: LabPlace, command: str) -> str:

@@ -1,8 +1,6 @@
 """What the HAProxy router says when it cannot do what it was asked to."""
 
 import itertools
-import os
-import signal
 
 import pytest
 
@@ -18,6 +16,7 @@ from tests.support.haproxy import (
     relay,
     states,
 )
+from tests.support.processes import paused
 
 pytestmark = pytest.mark.server
 
@@ -41,12 +40,8 @@ def test_dead_haproxy_may_come_back(haproxy: Haproxy, router: HaproxyRouter) -> 
 def test_stopped_haproxy_is_waited_for_no_longer_than_the_timeout(haproxy: Haproxy, router: HaproxyRouter) -> None:
     worker = haproxy.worker()
     assert worker is not None
-    os.kill(worker, signal.SIGSTOP)
-    try:
-        with pytest.raises(Retryable, match="does not answer"):
-            haproxy.router(timeout="200ms").observe()
-    finally:
-        os.kill(worker, signal.SIGCONT)
+    with paused(worker), pytest.raises(Retryable, match="does not answer"):
+        haproxy.router(timeout="200ms").observe()
     assert router.observe().weights == {"blue": 100, "green": 0}
 
 
