@@ -15,7 +15,7 @@ from blocks.secrets import Secrets
 from tasks.analysis.ports import MetricSource
 from tasks.backup.ports import BackupEngine
 from tasks.challenge.ports import SourceServer, Subject
-from tasks.common.backups import BackupPlan, RestoreTarget
+from tasks.common.backup_plans import BackupPlan, RestoreTarget
 from tasks.common.errors import Refused
 from tasks.common.estate import Environment, Estate, EstateService, NotificationChannel
 from tasks.common.lease import Grant

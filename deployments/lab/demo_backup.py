@@ -7,7 +7,8 @@ from datetime import timedelta
 from pydantic import BaseModel
 
 from deployments.lab.lab import Lab
-from tasks.common.backups import Entry, Objectives, RungOutcome, Verification
+from tasks.common.backup_plans import Objectives
+from tasks.common.backups import Entry, RungOutcome, Verification
 from tasks.common.errors import Refused
 from tasks.common.units import show_duration, show_size
 

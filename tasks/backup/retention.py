@@ -24,7 +24,8 @@ from datetime import UTC, datetime
 from itertools import chain, groupby, islice
 from types import MappingProxyType
 
-from tasks.common.backups import Entry, Retention
+from tasks.common.backup_plans import Retention
+from tasks.common.backups import Entry
 
 _NO_REASON = "nothing asks for it"
 _NOBODY: Mapping[str, Sequence[str]] = MappingProxyType({})

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from tasks.common.backups import FIRST, BackupPlan, Catalogue, Entry, RungOutcome, Verification
+from tasks.common.backup_plans import BackupPlan
+from tasks.common.backups import FIRST, Catalogue, Entry, RungOutcome, Verification
 from tasks.common.estate import Estate
 from tasks.common.units import show_age, show_duration, show_size
 

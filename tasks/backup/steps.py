@@ -24,17 +24,8 @@ from tasks.backup.request import BackupRequest
 from tasks.backup.retention import Decision, plan_retention
 from tasks.backup.status_steps import show_status
 from tasks.backup.stock import GONE, Difference, broken, compare, digest_of
-from tasks.common.backups import (
-    FIRST,
-    SECOND,
-    Ability,
-    BackupPlan,
-    Entry,
-    OnProgress,
-    Progress,
-    StoredBackup,
-    backup_id,
-)
+from tasks.common.backup_plans import BackupPlan
+from tasks.common.backups import FIRST, SECOND, Ability, Entry, OnProgress, Progress, StoredBackup, backup_id
 from tasks.common.errors import Refused, Retryable, SlipwayError, Unsafe
 from tasks.common.event_steps import emit
 from tasks.common.events import Happened

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
-from tasks.common.backups import OF_POSTGRESQL, Form, RestoreTarget
+from tasks.common.backup_plans import RestoreTarget
+from tasks.common.backups import OF_POSTGRESQL, Form
 from tasks.common.errors import Refused, Unsafe
 from tasks.common.units import show_size
 from tasks.restore.choose import moment

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from tasks.common.backups import Objectives
+from tasks.common.backup_plans import Objectives
 from tasks.common.markdown import escape, table
 from tasks.common.units import show_duration
 from tasks.restore.choose import moment

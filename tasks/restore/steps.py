@@ -12,7 +12,8 @@ from prefect.logging import get_run_logger
 from blocks.estate import OpenEstate
 from blocks.files import system_errors
 from blocks.lease_keeper import KeptLease, await_lease
-from tasks.common.backups import Ability, BackupPlan, Form, RestoreTarget
+from tasks.common.backup_plans import BackupPlan, RestoreTarget
+from tasks.common.backups import Ability, Form
 from tasks.common.errors import Refused, SlipwayError
 from tasks.common.lease import scope_of
 from tasks.common.lease_steps import holder

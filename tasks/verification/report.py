@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
 
-from tasks.common.backups import OF_AGE, RESTORE, Objectives, Rung, RungOutcome, Verification
+from tasks.common.backup_plans import Objectives
+from tasks.common.backups import OF_AGE, RESTORE, Rung, RungOutcome, Verification
 from tasks.common.errors import Unsafe
 from tasks.common.markdown import escape, table
 from tasks.common.units import show_duration

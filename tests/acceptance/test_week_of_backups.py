@@ -16,7 +16,8 @@ import pytest
 from blocks.databases.watching import SourceWatch
 from tasks.backup.retention import plan_retention
 from tasks.backup.status import look
-from tasks.common.backups import BackupKind, Entry, Retention, RungOutcome, backup_id
+from tasks.common.backup_plans import Retention
+from tasks.common.backups import BackupKind, Entry, RungOutcome, backup_id
 from tests.integration.test_verify_flow import PLAN, Place, placed
 from tests.support.docs import ROOT
 from tests.support.postgresql import Cluster, running_cluster

@@ -7,7 +7,8 @@ import time
 from datetime import timedelta
 
 from tasks.backup.retention import Decision, plan_retention
-from tasks.common.backups import Entry, Retention
+from tasks.common.backup_plans import Retention
+from tasks.common.backups import Entry
 from tests.bench.arithmetic import Spread
 from tests.bench.report import Section
 from tests.support.catalogue import NOW, entry

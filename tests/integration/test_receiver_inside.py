@@ -17,7 +17,7 @@ from deployments.receiver.dispatcher import Dispatcher
 from deployments.receiver.inside import make_inside
 from deployments.receiver.seen import Seen
 from tasks.backup.status import PlanStatus, status_of
-from tasks.common.backups import BackupPlan, Objectives
+from tasks.common.backup_plans import BackupPlan, Objectives
 from tasks.common.delivery import Delivery, Event, Status
 from tasks.common.errors import Retryable
 from tasks.common.model import DriverSpec

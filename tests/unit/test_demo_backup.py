@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from deployments.lab.demo_backup import Proof
-from tasks.common.backups import Objectives, RungOutcome
+from tasks.common.backup_plans import Objectives
+from tasks.common.backups import RungOutcome
 from tests.support.catalogue import entry, rung, verification
 
 OBJECTIVES = Objectives(rto="15m", rpo="26h")

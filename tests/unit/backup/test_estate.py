@@ -8,7 +8,7 @@ from blocks import DRIVERS
 from blocks.backups.pgbackrest import PgBackRestEngine
 from blocks.estate import OpenEstate, settings_model
 from blocks.memory.backups import MemoryEngine
-from tasks.common.backups import BackupPlan, Objectives, Retention
+from tasks.common.backup_plans import BackupPlan, Objectives, Retention
 from tasks.common.errors import Refused
 from tasks.common.load import load_estate
 from tasks.common.model import DriverSpec

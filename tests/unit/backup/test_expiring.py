@@ -11,7 +11,8 @@ from blocks.context import Context
 from blocks.memory.backups import CONTENT, MemoryBackups, MemoryEngine
 from blocks.memory.catalogue import MemoryCatalogue
 from tasks.backup.retention import plan_retention
-from tasks.common.backups import FIRST, BackupKind, Entry, RestoreTo, Retention, backup_id
+from tasks.common.backup_plans import Retention
+from tasks.common.backups import FIRST, BackupKind, Entry, RestoreTo, backup_id
 from tasks.common.errors import Refused
 from tests.support.catalogue import PLAN, verification
 

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from tasks.backup.retention import Decision, plan_retention
-from tasks.common.backups import Entry, Retention
+from tasks.common.backup_plans import Retention
+from tasks.common.backups import Entry
 from tests.support.catalogue import NOW, entry
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

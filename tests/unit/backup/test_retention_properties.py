@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.backup.retention import plan_retention
-from tasks.common.backups import Entry, Retention
+from tasks.common.backup_plans import Retention
+from tasks.common.backups import Entry
 from tests.support.catalogue import NOW, entry
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

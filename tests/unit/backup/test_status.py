@@ -10,7 +10,8 @@ from blocks.memory.catalogue import MemoryCatalogue
 from tasks.backup.report import HEAD, cells, plan_cells, report
 from tasks.backup.retention import plan_retention
 from tasks.backup.status import PlanStatus, look, status_of
-from tasks.common.backups import BackupPlan, Entry, Objectives, Retention, RungOutcome, Verification
+from tasks.common.backup_plans import BackupPlan, Objectives, Retention
+from tasks.common.backups import Entry, RungOutcome, Verification
 from tasks.common.model import DriverSpec
 from tests.support.catalogue import NOW, PLAN, entry, rung, verification
 from tests.support.server import estate

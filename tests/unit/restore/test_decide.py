@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tasks.common.backups import Form, RestoreTarget, RestoreTo
+from tasks.common.backup_plans import RestoreTarget
+from tasks.common.backups import Form, RestoreTo
 from tasks.common.errors import Refused, Unsafe
 from tasks.common.model import DriverSpec
 from tasks.restore.decide import must_ask, require_fits, require_room, settle, state_of, steps_of

@@ -2,7 +2,8 @@
 
 from datetime import UTC, datetime
 
-from tasks.common.backups import Form, Objectives, RestoreTarget, RestoreTo
+from tasks.common.backup_plans import Objectives, RestoreTarget
+from tasks.common.backups import Form, RestoreTo
 from tasks.common.errors import Refused, Unsafe
 from tasks.common.model import DriverSpec
 from tasks.common.occasion import Occasion, Severity

@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from tasks.common.backups import OF_POSTGRESQL, Entry, Form, VerificationPlan
+from tasks.common.backup_plans import VerificationPlan
+from tasks.common.backups import OF_POSTGRESQL, Entry, Form
 from tasks.common.errors import Refused
 from tasks.verification.choice import LEAST_RECENTLY, NEWEST, RANDOM, choose, is_newest, require_scratch
 from tests.support.catalogue import NOW, PLAN, entry

@@ -3,7 +3,8 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from tasks.common.backups import Objectives, Rung, RungOutcome, Verification
+from tasks.common.backup_plans import Objectives
+from tasks.common.backups import Rung, RungOutcome, Verification
 from tasks.verification.report import HISTORY, Told, bar, report, verdict
 from tests.support.catalogue import NOW, entry, rung, verification
 
