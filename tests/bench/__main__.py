@@ -18,7 +18,7 @@ from deployments.lab.campus_versions import make_repository
 from deployments.lab.lab import ROOT, Lab
 from tasks.common.errors import SlipwayError
 from tasks.common.units import show_duration
-from tests.bench.report import Measured, Section, kept, markdown, show, write_json
+from tests.bench.report import Measured, Section, markdown, show, write_json
 
 COUNTS = {
     "cost": ("releases", "again", "past"),
@@ -93,7 +93,7 @@ def _command(wishes: argparse.Namespace, figure: str) -> str:
 
 
 def _measure_all(lab: Lab, wishes: argparse.Namespace, others_load: float, servers: ExitStack) -> bool:
-    """Every figure is written as soon as it is measured, beside those of earlier runs; returns whether all were met."""
+    """Every figure is written as soon as it is measured; returns whether all were met."""
     lab.load_file.parent.mkdir(parents=True, exist_ok=True)
     commits = make_repository(lab.campus_repository)
     say = _Say()
@@ -133,7 +133,8 @@ def _measure_all(lab: Lab, wishes: argparse.Namespace, others_load: float, serve
         "deliveries": (deliveries.CLAIM, lambda: deliveries.measure(place, wishes.deliveries)),
         "kills": (kills.CLAIM, lambda: kills.measure(wishes.kills, wishes.hours * 3600.0, say)),
     }
-    figures, all_met = kept(wishes.json), True
+    figures: dict[str, Measured] = {}
+    all_met = True
     for name in [each for each in COUNTS if each in (wishes.only or COUNTS.keys() - LONG)]:
         began_s, began_at = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
         section = _measured(name, *measures[name])
@@ -141,7 +142,8 @@ def _measure_all(lab: Lab, wishes: argparse.Namespace, others_load: float, serve
         figures[name] = Measured(section, _command(wishes, name), began_at, others_load, took)
         all_met = all_met and section.met is True
         write_json(wishes.json, figures)
-        wishes.markdown.write_text(markdown(figures[each] for each in COUNTS if each in figures), encoding="utf-8")
+        page = wishes.markdown.read_text(encoding="utf-8") if wishes.markdown.exists() else ""
+        wishes.markdown.write_text(markdown(page, figures.values()), encoding="utf-8")
     return all_met
 
 

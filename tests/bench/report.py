@@ -3,11 +3,11 @@
 import json
 import os
 import platform
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -22,6 +22,7 @@ load generator share its cores. Figures from a machine that has them for itself 
 {machine}. Below each figure stands the command that measures it again, and how many processes were running or waiting
 for a core before it began (load average of a minute): work that is not the benchmark's own.
 """
+_HEADING = re.compile(r"^## (.+)\n", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -103,43 +104,41 @@ def show(console: Console, section: Section) -> None:
         console.print(table)
 
 
-def kept(path: Path) -> dict[str, Measured]:
-    """Return what earlier runs have written, by the figure's name; nothing where there is no such file."""
-    if not path.exists():
-        return {}
-    return {name: _read(each) for name, each in json.loads(path.read_text(encoding="utf-8"))["figures"].items()}
-
-
-def _read(found: dict[str, Any]) -> Measured:
-    section = found.pop("section")
-    grids = tuple(
-        Grid(grid["title"], tuple(grid["head"]), tuple(map(tuple, grid["rows"]))) for grid in section.pop("grids")
-    )
-    return Measured(Section(**{**section, "facts": tuple(section["facts"]), "grids": grids}), **found)
-
-
 def write_json(path: Path, figures: Mapping[str, Measured]) -> None:
-    """The file holds every figure's numbers. *Idempotent:* yes; what was there is replaced."""
+    """The file holds the figures' numbers. *Idempotent:* yes; what was there is replaced."""
     path.parent.mkdir(parents=True, exist_ok=True)
     report = {"machine": machine(), "figures": {name: asdict(each) for name, each in figures.items()}}
     path.write_text(json.dumps(report, indent=2, default=str) + "\n", encoding="utf-8")
 
 
-def markdown(figures: Iterable[Measured]) -> str:
-    """Return docs/benchmarks.md."""
-    parts = [_INTRODUCTION.format(machine=machine())]
-    for each in figures:
-        section = each.section
-        parts.append(
-            f"## {section.title}\n\n> {section.claim}\n\n**{section.verdict[0].upper()}{section.verdict[1:]}.**\n"
-        )
-        parts += [f"{fact}\n" for fact in section.facts]
-        parts += [_markdown(grid) for grid in section.grids]
-        day = datetime.fromisoformat(each.measured_at)
-        parts.append(
-            f"Measured by `{each.command}` on {day:%-d %B %Y}, in {each.took}; load before: {each.others_load:.1f}.\n"
-        )
-    return "\n".join(parts)
+def markdown(page: str, figures: Iterable[Measured]) -> str:
+    """Return docs/benchmarks.md with these figures.
+
+    What it says of others stays, as they are measured on different days; a figure that it does not have comes last.
+
+    Args:
+        page: as it was; '' where there is none.
+        figures: each takes the place of what the page says under its title.
+    """
+    _, *parts = _HEADING.split(page)
+    sections = dict(zip(parts[::2], (text.strip() for text in parts[1::2]), strict=True))
+    sections |= {each.section.title: _words(each) for each in figures}
+    return "\n".join(
+        [_INTRODUCTION.format(machine=machine()), *(f"## {title}\n\n{text}\n" for title, text in sections.items())]
+    )
+
+
+def _words(measured: Measured) -> str:
+    section, day = measured.section, datetime.fromisoformat(measured.measured_at)
+    return "\n".join(
+        [
+            f"> {section.claim}\n\n**{section.verdict[0].upper()}{section.verdict[1:]}.**\n",
+            *(f"{fact}\n" for fact in section.facts),
+            *(_markdown(grid) for grid in section.grids),
+            f"Measured by `{measured.command}` on {day:%-d %B %Y}, in {measured.took}; load before: "
+            f"{measured.others_load:.1f}.",
+        ]
+    )
 
 
 def _markdown(grid: Grid) -> str:
