@@ -3,7 +3,7 @@
 import json
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psycopg
@@ -30,6 +30,8 @@ _WAL_ENDED = re.compile(
     r"requested WAL segment \S+ has already been removed"
     r"|(?:WAL|replication) stream: .*terminating connection due to administrator command"
 )
+# Its own folder is new: what has something in it already is a tablespace's, which it writes to the original's path.
+_TABLESPACE = re.compile(r'directory "[^"]+" exists but is not empty')
 _SHOWN = 5
 # What pg_verifybackup passes by, as PostgreSQL may change it in a copy.
 _LEFT_OUT = "postgresql.auto.conf"
@@ -78,7 +80,7 @@ class Programs:
         """The folder is a whole copy of the cluster with its WAL and a manifest.
 
         Raises:
-            Refused: the server does not let us in.
+            Refused: the server does not let us in, or has tablespaces.
             Retryable: the server or the disk failed on the way.
         """
 
@@ -108,6 +110,7 @@ class Programs:
         if done.exit_code != 0:
             tail = [line for line in done.tail if not _PROGRESS.match(line)]
             raise failure(f"pg_basebackup failed (exit code {done.exit_code})", "\n".join(tail), _place(source))
+        require_no_tablespaces(into, _place(source))
 
     def problems(self, data: Path) -> list[str]:
         """Return what is wrong with a copy, by its manifest and its WAL, one sentence each.
@@ -182,6 +185,8 @@ def failure(what: str, said: str, on: str) -> SlipwayError:
     if _REFUSED.search(said):
         following = "correct role and password in the estate file; the role needs REPLICATION, and pg_hba.conf an entry"
         return Refused(f"{what}: it does not let us in", on=on, next_action=following, facts=facts)
+    if _TABLESPACE.search(said):
+        return _tablespaces(on, facts)
     if _FULL.search(said):
         return Retryable(f"{what}: the disk is full", on=on, next_action="free space, then run this again", facts=facts)
     if _NO_SLOT.search(said):
@@ -196,6 +201,26 @@ def failure(what: str, said: str, on: str) -> SlipwayError:
         what = f"{what}: the server has ended its WAL stream"
         return Retryable(what, on=on, next_action=following, facts=facts)
     return Retryable(what, on=on, next_action="do what its last lines ask for, then run this again", facts=facts)
+
+
+def require_no_tablespaces(data: Path, on: str) -> None:
+    """The copy has all of its files within its own folder.
+
+    Raises:
+        Refused: some are in a tablespace, beside it.
+    """
+    outside = [path.readlink() for path in sorted((data / "pg_tblspc").iterdir()) if path.is_symlink()]
+    if outside:
+        raise _tablespaces(on, {"written on this machine, and not part of a backup": ", ".join(map(str, outside))})
+
+
+def _tablespaces(on: str, facts: Mapping[str, object]) -> Refused:
+    return Refused(
+        "the server has tablespaces, which pg_basebackup writes to the paths that they have on the server",
+        on=on,
+        next_action="back it up with the driver pgbackrest, or move what is in them to pg_default and drop them",
+        facts=facts,
+    )
 
 
 def _place(source: Source) -> str:

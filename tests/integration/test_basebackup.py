@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from blocks.backups.basebackup_program import require_no_tablespaces
+from blocks.postgresql import USERS
+from blocks.users import find_user, own
 from tasks.common.backups import SECOND, BackupKind, Progress, RestoreTo
 from tasks.common.errors import Refused, Retryable, Unsafe
 from tests.support.backup_engines import Damage, Rigs, largest, spoil
@@ -65,6 +68,30 @@ def test_a_full_disk_may_be_retried_and_leaves_nothing(rig: BaseBackupRig, tmp_p
         with pytest.raises(Retryable, match="disk is full"):
             engine.take(BackupKind.FULL, unseen)
         assert list((disk / "one").iterdir()) == []
+
+
+def test_a_server_with_tablespaces_is_refused_and_its_files_are_left_alone(rig: BaseBackupRig) -> None:
+    place = rig.cluster.folder / "fast"
+    own(place, find_user(USERS))
+    rig.execute(f"create tablespace fast location '{place}'", "create table quick tablespace fast as select 1 as n")
+    before = sorted(place.rglob("*"))
+    try:
+        with pytest.raises(Refused, match="has tablespaces") as raised:
+            rig.open().take(BackupKind.FULL, unseen)
+        assert sorted(place.rglob("*")) == before
+    finally:
+        rig.execute("drop table quick", "drop tablespace fast")
+    assert "pgbackrest" in raised.value.next_action
+    assert rig.open().stored() == ()
+
+
+def test_a_copy_with_files_outside_of_its_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data" / "pg_tblspc").mkdir(parents=True)
+    require_no_tablespaces(tmp_path / "data", "a server")
+    (tmp_path / "data" / "pg_tblspc" / "16384").symlink_to(tmp_path / "fast")
+    with pytest.raises(Refused, match="has tablespaces") as raised:
+        require_no_tablespaces(tmp_path / "data", "a server")
+    assert str(tmp_path / "fast") in str(raised.value.facts)
 
 
 def test_a_server_without_a_free_slot_is_told_of_with_what_to_do(rig: BaseBackupRig) -> None:
