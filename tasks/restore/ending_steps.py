@@ -15,6 +15,7 @@ from tasks.common.lease import Waiting, scope_of
 from tasks.common.lease_steps import holder
 from tasks.common.restores import ENDED
 from tasks.common.steps import ONCE
+from tasks.common.units import show_duration
 from tasks.restore.announce_steps import announce_end
 from tasks.restore.choose import wish_of
 from tasks.restore.decide import require_fits
@@ -148,21 +149,23 @@ def take_lease(estate: OpenEstate, request: RestoreRequest, where: str) -> KeptL
     def look(waiting: Waiting) -> None:
         # That of a run that waits for an answer is good for longer than anybody waits here.
         if waiting.left_s > ttl_s + _DIED_S:
-            raise _taken(waiting.held_by, where)
+            raise _taken(waiting.held_by, where, waiting.left_s)
 
     try:
         lease = await_lease(leases, scope, holder(), ttl_s, ttl_s + _DIED_S, log.info, look)
     except Refused as error:
         found = leases.find(scope)
-        raise _taken(found.holder if found is not None else "another run", where) from error
+        by, left_s = (found.holder, found.left_s) if found is not None else ("another run", 0.0)
+        raise _taken(by, where, left_s) from error
     return KeptLease(leases, lease, ttl_s, log.warning)
 
 
-def _taken(by: str, where: str) -> Refused:
+def _taken(by: str, where: str, left_s: float) -> Refused:
     return Refused(
         f"the run {by} restores into this target, or waits for an answer before it does",
         on=where,
-        next_action=f"let run {by} end, or cancel it in the Prefect UI; then restore again",
+        next_action=f"let run {by} end, or cancel it in the Prefect UI, then restore again; where nobody has answered "
+        f"it in time, the target is kept for {show_duration(max(left_s, 0.0))} from now",
     )
 
 

@@ -12,6 +12,7 @@ from tasks.common.errors import Refused
 from tasks.common.restores import ANSWERED, ASKED, ENDED, RestoreNote
 from tests.integration.test_verify_flow import PLAN, shop
 from tests.support.backup_engines import Damage, largest, pgbackrest, spoil
+from tests.support.disks import small_disk
 from tests.support.events import names_of
 from tests.support.postgresql import SUPERUSER, Cluster
 from tests.support.processes import wait_until
@@ -120,6 +121,12 @@ class TestOverAServerThatIsThere:
         with pytest.raises(Refused, match="does not wait for an answer"):
             place.answer(run_id, "approve")
 
+    def test_answer_in_the_form_of_the_prefect_ui_counts(self, place: RestorePlace, main: Target) -> None:
+        run_id = place.begin("main")
+        place.answer_in_the_form(run_id, "reject")
+        assert "ann has rejected it: it is well" in place.go_on(run_id, "main").said
+        assert main.rows("select count(*) from later") == [(0,)] and main.beside() == []
+
     def test_run_that_has_ended_is_not_done_again_by_its_old_approval(self, place: RestorePlace, main: Target) -> None:
         run_id, restores = place.schedule("main"), place.open().ledger.restores
         for kind, facts in ((ASKED, {"expires_at": "x"}), (ANSWERED, {"decision": "approve"}), (ENDED, {})):
@@ -158,6 +165,33 @@ class TestOverAServerThatIsThere:
         assert f"'mv {aside} {main.data}'" in ran.artifact and "ann has approved it" in ran.artifact
         assert f"'slipway backup {PLAN}' now" in ran.artifact
         assert "slipway.restore.approval-wanted" in told(place, run_id, "slipway.restore.finished")
+
+    def test_question_that_nobody_answers_changes_nothing_and_keeps_nobody_from_the_target_for_long(
+        self, place: RestorePlace, main: Target, basebackup: dict[str, Any]
+    ) -> None:
+        main.spec["approval_within"] = "1s"
+        place.describe(basebackup, lease="5s")
+        run_id = place.begin("main")
+        wait_until(lambda: place.state_of(run_id).is_failed(), what="the end of the run", every_s=0.2)
+        with pytest.raises(Refused, match="the time for an answer is over"):
+            place.answer(run_id, "approve")
+        assert main.serves and len(main.asides) == 1
+        error = place.restore("main").error
+        assert run_id in error.what
+        assert "it in time, the target is kept for 9 min " in error.next_action
+
+
+def test_disk_that_is_too_small_is_refused_before_anything_is_written(
+    place: RestorePlace, basebackup: dict[str, Any]
+) -> None:
+    with small_disk(place.folder / "small", 16 * 1024) as disk:
+        tight = place.target("tight")
+        tight.spec["server"]["data"] = str(disk / "tight")
+        place.describe(basebackup)
+        place.take()
+        error = place.restore("tight").error
+        assert error.what.startswith("there is no room: ") and "free space" in error.next_action
+        assert list(disk.iterdir()) == []
 
 
 @pytest.mark.long

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
 import psycopg
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -137,18 +138,28 @@ class RestorePlace(Place):
 
     def go_on(self, run_id: str, to: str) -> "Restored":
         """The run that was answered is carried on, as by a worker, to its end."""
+        with flows_of(self.api), get_client(sync_client=True) as client, suppress(SlipwayError):
+            self._work(client, run_id)
+        return Restored(self, self.state_of(run_id), to)
+
+    def state_of(self, run_id: str) -> State:
+        """Return what the Prefect server says of the run."""
         with flows_of(self.api), get_client(sync_client=True) as client:
-            with suppress(SlipwayError):
-                self._work(client, run_id)
             state = client.read_flow_run(UUID(run_id)).state
             assert state is not None
-            return Restored(self, state, to)
+            return state
 
     def answer(self, run_id: str, decision: str) -> None:
         """A person has answered."""
         with flows_of(self.api):
             said = {"decision": decision, "reason": "it is well", "name": "ann"}
             assert answer_restore(self.open().ledger.restores, run_id, said)
+
+    def answer_in_the_form(self, run_id: str, decision: str) -> None:
+        """A person has answered as the Prefect UI sends it."""
+        said = {"decision": decision, "reason": "it is well", "name": "ann"}
+        response = httpx.post(f"{self.api}/flow_runs/{run_id}/resume", json={"run_input": said}, timeout=60)
+        assert response.json().get("status") == "ACCEPT", response.text
 
     def answer_on_the_command_line(self, run_id: str, decision: str) -> None:
         """A person has answered with the beginning of the run's id."""
