@@ -99,6 +99,15 @@ DRIVERS: dict[str, dict[str, str]] = {
         "restic": "blocks.challenges.restic:ResticSubject",
         "redis": "blocks.challenges.sealed:RedisSubject",
     },
+    "cluster": {
+        "patroni": "blocks.clusters.patroni:PatroniCluster",
+    },
+    "door": {
+        "haproxy": "blocks.doors.haproxy:HaproxyDoor",
+    },
+    "dns": {
+        "powerdns": "blocks.dns.powerdns:PowerDns",
+    },
     "challenge-source": {
         "postgresql": "blocks.challenges.source:PostgresqlSource",
     },

@@ -28,8 +28,8 @@ for program in backup backup-delete backup-list backup-show restore wal-archive 
   link_tool barman "barman-cloud-$program"
 done
 
-# Debian's Patroni knows no standby cluster of etcd3 that is promoted and demoted again; and its Python libraries are not
-# to stand in the product's own lock file. Its lock file is of 'patroni[etcd3,psycopg3]>=4.1,<4.2'.
+# Debian's Patroni is too old: clusters are promoted and demoted since 4.1. Apart from .venv, as its Python libraries are
+# not the product's. Its lock file is of 'patroni[etcd3,psycopg3]>=4.1,<4.2'.
 from_pypi "$python" patroni deployments/engines/patroni.lock --compile
 for program in patroni patronictl; do
   link_tool patroni "$program"

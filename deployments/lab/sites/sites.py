@@ -49,11 +49,13 @@ ROOT = Path(__file__).resolve().parents[3]
 DATABASE = "campus"
 DNS_TTL_S = 5
 API_KEY = "dns-api-key"
+OBSERVER_DSN = "observer-dsn"
+PATRONICTL = ROOT / ".tools" / "patroni" / "bin" / "patronictl"
 _TOKEN = "campus-token"
 _MARK = "slw"
 _LOCK = Path("/run/slipway-sites.lock")
 _SCHEMA = Path("/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql")
-_PATRONI = ROOT / ".tools" / "patroni" / "bin" / "python"
+PYTHON = ROOT / ".tools" / "patroni" / "bin" / "python"
 _START_WITHIN_S = 60.0
 _LABS = 256
 
@@ -242,6 +244,8 @@ class SiteLab:
         (self.home / "secrets").chmod(0o700)
         for name in (texts.SUPERUSER, texts.REPLICATOR, texts.OBSERVER, texts.API_USER, DATABASE, API_KEY, _TOKEN):
             _write(self.home / "secrets" / name, secrets.token_urlsafe(24))
+        observer = f"postgresql://{texts.OBSERVER}:{self.secret(texts.OBSERVER)}@/postgres"
+        _write(self.home / "secrets" / OBSERVER_DSN, observer)
         self.run_folder.mkdir(mode=0o755)
         for name in (*(f"etcd-{site}" for site in SITES), *(f"edges/{site}" for site in SITES), "dns"):
             own(self.home / name, user)
@@ -284,7 +288,7 @@ class SiteLab:
             found.append(on(f"edge-{site}", ["haproxy", "-db", "-f", str(self.home / "edges" / site / "haproxy.cfg")]))
             # As upstream's unit file has it (Restart=no): what has died is for the other nodes, and for people.
             found += [
-                on(name, [*user, str(_PATRONI), "-m", "patroni", str(self.patroni_file(name))], restarts=False)
+                on(name, [*user, str(PYTHON), "-m", "patroni", str(self.patroni_file(name))], restarts=False)
                 for name in members
             ]
             found.append(
@@ -343,6 +347,12 @@ class SiteLab:
                         sql.Identifier(role), sql.Literal(password)
                     )
                 )
+            # A node's own history is in a file; see docs/how-to/connect-sites.md.
+            connection.execute(
+                sql.SQL("grant execute on function pg_read_file(text, bigint, bigint, boolean) to {}").format(
+                    sql.Identifier(texts.OBSERVER)
+                )
+            )
             connection.execute(sql.SQL("create database {0} owner {0}").format(sql.Identifier(DATABASE)))
 
     def _await(self, name: str, ready: Callable[[], bool]) -> None:
@@ -396,7 +406,7 @@ def _free_number() -> int:
 def _require_programs() -> None:
     path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
     missing = [name for name in ("etcd", "haproxy", "pdns_server", "setpriv") if not shutil.which(name, path=path)]
-    missing += [str(file) for file in (_PATRONI, _SCHEMA) if not file.exists()]
+    missing += [str(file) for file in (PYTHON, _SCHEMA) if not file.exists()]
     if missing:
         raise Refused(
             f"the two sites need what is not installed: {', '.join(missing)}",

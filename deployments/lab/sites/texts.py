@@ -94,6 +94,7 @@ def patroni(topology: Topology, member: Member) -> str:
                 "parameters": {"unix_socket_directories": ""},
                 "pg_hba": [
                     "host all all 127.0.0.1/32 scram-sha-256",
+                    f"host replication {REPLICATOR} 127.0.0.1/32 scram-sha-256",
                     f"host all all {topology.everything} scram-sha-256",
                     f"host replication {REPLICATOR} {topology.everything} scram-sha-256",
                 ],
