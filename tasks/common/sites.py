@@ -150,8 +150,14 @@ class Cluster:
 
     @property
     def stopped_writing(self) -> bool:
-        """Return whether it is shown that nobody of it takes writes, and that none will by itself."""
-        return self.role in (ClusterRole.STANDBY, ClusterRole.FENCED) and not self.writable
+        """Return whether it is shown, by every node, that nobody of it takes writes, nor will by itself."""
+        quiet = self.role in (ClusterRole.STANDBY, ClusterRole.FENCED)
+        return quiet and not self.writable and not self.silent
+
+    @property
+    def serves(self) -> bool:
+        """Return whether it is a primary with one node, and no more, that takes writes."""
+        return self.role is ClusterRole.PRIMARY and len(self.writable) == 1
 
     @property
     def timeline(self) -> int | None:
