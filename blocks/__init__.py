@@ -78,6 +78,15 @@ DRIVERS: dict[str, dict[str, str]] = {
         "folder": "blocks.targets.folder:FolderTarget",
         "memory": "blocks.memory.target:MemoryTarget",
     },
+    "cluster": {
+        "memory": "blocks.memory.sites:MemoryCluster",
+    },
+    "door": {
+        "memory": "blocks.memory.sites:MemoryDoor",
+    },
+    "dns": {
+        "memory": "blocks.memory.sites:MemoryDns",
+    },
     "forge": {
         "github-status": "blocks.forges.github_status:GithubStatus",
         "gitlab-status": "blocks.forges.gitlab_status:GitlabStatus",
@@ -98,6 +107,15 @@ DRIVERS: dict[str, dict[str, str]] = {
         "pg_dump": "blocks.challenges.sealed:PgDumpSubject",
         "restic": "blocks.challenges.restic:ResticSubject",
         "redis": "blocks.challenges.sealed:RedisSubject",
+    },
+    "cluster": {
+        "patroni": "blocks.clusters.patroni:PatroniCluster",
+    },
+    "door": {
+        "haproxy": "blocks.doors.haproxy:HaproxyDoor",
+    },
+    "dns": {
+        "powerdns": "blocks.dns.powerdns:PowerDns",
     },
     "challenge-source": {
         "postgresql": "blocks.challenges.source:PostgresqlSource",

@@ -27,6 +27,7 @@ from blocks.ledger_data import (
 from blocks.ledger_database import LedgerDatabase
 from blocks.ledger_figures import figure
 from blocks.ledger_migrations import migrate
+from blocks.moves import PostgresqlMoves
 from blocks.restores import PostgresqlRestores
 from tasks.common.model import StrictModel
 from tasks.common.secrets import SecretRef
@@ -93,6 +94,11 @@ class PostgresqlLedger:
     def restores(self) -> PostgresqlRestores:
         """Return what is on record of restores, beside the evidence."""
         return PostgresqlRestores(self._database)
+
+    @property
+    def moves(self) -> PostgresqlMoves:
+        """Return what is on record of moves between sites, beside the evidence."""
+        return PostgresqlMoves(self._database)
 
     def prepare(self) -> None:
         """The ledger's tables exist and are of this version. *Idempotent:* yes; safe to call from several processes.

@@ -21,6 +21,7 @@ from blocks.ledger_data import (
 from blocks.memory.catalogue import MemoryCatalogue
 from blocks.memory.deliveries import MemoryDeliveries
 from blocks.memory.leases import MemoryLeases
+from blocks.memory.moves import MemoryMoves
 from blocks.memory.restores import MemoryRestores
 from tasks.common.errors import Refused
 from tasks.common.model import StrictModel
@@ -43,6 +44,7 @@ class MemoryLedger:
         self._deliveries = MemoryDeliveries()
         self._catalogue = MemoryCatalogue()
         self._restores = MemoryRestores()
+        self._moves = MemoryMoves()
 
     @property
     def leases(self) -> MemoryLeases:
@@ -63,6 +65,11 @@ class MemoryLedger:
     def restores(self) -> MemoryRestores:
         """Return what is on record of restores, beside the evidence."""
         return self._restores
+
+    @property
+    def moves(self) -> MemoryMoves:
+        """Return what is on record of moves between sites, beside the evidence."""
+        return self._moves
 
     def prepare(self) -> None:
         """There is nothing to prepare. *Idempotent:* yes."""

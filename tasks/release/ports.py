@@ -10,6 +10,7 @@ from tasks.common.backups import Catalogue
 from tasks.common.delivery import Deliveries
 from tasks.common.lease import Leases
 from tasks.common.model import HttpCheck
+from tasks.common.moves import Moves
 from tasks.common.restores import Restores
 from tasks.common.service import Build
 from tasks.release.model import Artifact, Commit, Evidence, Outcome, ReleaseRecord
@@ -141,6 +142,11 @@ class Ledger(Protocol):
     @property
     def restores(self) -> Restores:
         """Return what is on record of restores, beside the evidence."""
+        ...
+
+    @property
+    def moves(self) -> Moves:
+        """Return what is on record of moves between sites, beside the evidence."""
         ...
 
     def prepare(self) -> None:

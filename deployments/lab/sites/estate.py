@@ -1,0 +1,44 @@
+"""The sites' drivers as an estate file has them: name and settings. Secrets are references."""
+
+from typing import Any
+
+from deployments.lab.sites import texts
+from deployments.lab.sites.sites import API_KEY, OBSERVER_DSN, PATRONICTL, PYTHON, SiteLab
+from deployments.lab.sites.topology import DATABASE_PORT, DNS_API_PORT, DNS_PORT, DOMAIN, MEMBERS, PATRONI_PORT
+
+
+def cluster(lab: SiteLab, site: str) -> dict[str, Any]:
+    """Return the driver of a site's database cluster."""
+    secrets = lab.home / "secrets"
+    return {
+        "driver": "patroni",
+        "cluster": texts.scope(site),
+        "members": {
+            name: {
+                "api": f"http://{lab.address(name)}:{PATRONI_PORT}",
+                "database": f"{lab.address(name)}:{DATABASE_PORT}",
+            }
+            for name in MEMBERS[site]
+        },
+        "observer": f"file:{secrets / OBSERVER_DSN}",
+        "user": texts.API_USER,
+        "password": f"file:{secrets / texts.API_USER}",
+        "slot": texts.slot(site),
+        "patronictl": [str(PYTHON), str(PATRONICTL), "-c", str(lab.patroni_file(MEMBERS[site][0]))],
+    }
+
+
+def door(lab: SiteLab, site: str) -> dict[str, Any]:
+    """Return the driver of a site's entrance."""
+    return {"driver": "haproxy", "socket": str(lab.edge_socket(site)), "map": str(lab.door(site))}
+
+
+def dns(lab: SiteLab) -> dict[str, Any]:
+    """Return the driver of the DNS that users ask."""
+    return {
+        "driver": "powerdns",
+        "api": f"http://{lab.address('dns')}:{DNS_API_PORT}",
+        "api_key": f"file:{lab.home / 'secrets' / API_KEY}",
+        "zone": DOMAIN,
+        "server": f"{lab.address('dns')}:{DNS_PORT}",
+    }
