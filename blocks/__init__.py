@@ -99,6 +99,22 @@ DRIVERS: dict[str, dict[str, str]] = {
         "restic": "blocks.challenges.restic:ResticSubject",
         "redis": "blocks.challenges.sealed:RedisSubject",
     },
+    "fault": {
+        "kill": "blocks.faults.kill:Kill",
+        "stop": "blocks.faults.stop:Stop",
+        "link-down": "blocks.faults.link_down:LinkDown",
+        "cut": "blocks.faults.cut:Cut",
+        "fill": "blocks.faults.fill:Fill",
+        "read-only": "blocks.faults.read_only:ReadOnly",
+        "destroy-data": "blocks.faults.destroy_data:DestroyData",
+        "flip-bytes": "blocks.faults.flip_bytes:FlipBytes",
+        "mistake": "blocks.faults.mistake:Mistake",
+        "memory": "blocks.memory.fault:MemoryFault",
+    },
+    "nodes": {
+        "postgresql": "blocks.drills.nodes:PostgresqlNodes",
+        "memory": "blocks.memory.nodes:MemoryNodes",
+    },
     "challenge-source": {
         "postgresql": "blocks.challenges.source:PostgresqlSource",
     },
