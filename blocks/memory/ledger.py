@@ -20,6 +20,7 @@ from blocks.ledger_data import (
 )
 from blocks.memory.catalogue import MemoryCatalogue
 from blocks.memory.deliveries import MemoryDeliveries
+from blocks.memory.drill_notes import MemoryDrillNotes
 from blocks.memory.leases import MemoryLeases
 from blocks.memory.restores import MemoryRestores
 from tasks.common.errors import Refused
@@ -43,6 +44,7 @@ class MemoryLedger:
         self._deliveries = MemoryDeliveries()
         self._catalogue = MemoryCatalogue()
         self._restores = MemoryRestores()
+        self._drills = MemoryDrillNotes()
 
     @property
     def leases(self) -> MemoryLeases:
@@ -63,6 +65,11 @@ class MemoryLedger:
     def restores(self) -> MemoryRestores:
         """Return what is on record of restores, beside the evidence."""
         return self._restores
+
+    @property
+    def drills(self) -> MemoryDrillNotes:
+        """Return what is on record of drills, beside the evidence."""
+        return self._drills
 
     def prepare(self) -> None:
         """There is nothing to prepare. *Idempotent:* yes."""

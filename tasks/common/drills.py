@@ -85,10 +85,9 @@ class Tolerance(StrictModel):
     @model_validator(mode="after")
     def _bounded(self) -> Self:
         given = {"at_least": self.at_least, "at_most": self.at_most}
+        expected = "a percentage, such as 99%" if self.figure.unit is Unit.PERCENT else "a plain number"
         found = [
-            Problem(
-                (key,), repr(value), "a percentage, such as 99%" if self.figure.unit is Unit.PERCENT else "a number"
-            )
+            Problem((key,), f"{value:g}" if isinstance(value, float) else repr(value), expected)
             for key, value in given.items()
             if value is not None and not _fits(value, self.figure.unit)
         ]
