@@ -79,12 +79,15 @@ DRIVERS: dict[str, dict[str, str]] = {
         "memory": "blocks.memory.target:MemoryTarget",
     },
     "cluster": {
+        "patroni": "blocks.clusters.patroni:PatroniCluster",
         "memory": "blocks.memory.sites:MemoryCluster",
     },
     "door": {
+        "haproxy": "blocks.doors.haproxy:HaproxyDoor",
         "memory": "blocks.memory.sites:MemoryDoor",
     },
     "dns": {
+        "powerdns": "blocks.dns.powerdns:PowerDns",
         "memory": "blocks.memory.sites:MemoryDns",
     },
     "forge": {
@@ -108,14 +111,21 @@ DRIVERS: dict[str, dict[str, str]] = {
         "restic": "blocks.challenges.restic:ResticSubject",
         "redis": "blocks.challenges.sealed:RedisSubject",
     },
-    "cluster": {
-        "patroni": "blocks.clusters.patroni:PatroniCluster",
+    "fault": {
+        "kill": "blocks.faults.kill:Kill",
+        "stop": "blocks.faults.stop:Stop",
+        "link-down": "blocks.faults.link_down:LinkDown",
+        "cut": "blocks.faults.cut:Cut",
+        "fill": "blocks.faults.fill:Fill",
+        "read-only": "blocks.faults.read_only:ReadOnly",
+        "destroy-data": "blocks.faults.destroy_data:DestroyData",
+        "flip-bytes": "blocks.faults.flip_bytes:FlipBytes",
+        "mistake": "blocks.faults.mistake:Mistake",
+        "memory": "blocks.memory.fault:MemoryFault",
     },
-    "door": {
-        "haproxy": "blocks.doors.haproxy:HaproxyDoor",
-    },
-    "dns": {
-        "powerdns": "blocks.dns.powerdns:PowerDns",
+    "nodes": {
+        "postgresql": "blocks.drills.nodes:PostgresqlNodes",
+        "memory": "blocks.memory.nodes:MemoryNodes",
     },
     "challenge-source": {
         "postgresql": "blocks.challenges.source:PostgresqlSource",

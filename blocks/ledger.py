@@ -13,6 +13,7 @@ from pydantic import Field
 from blocks.catalogue import PostgresqlCatalogue
 from blocks.context import Context
 from blocks.deliveries import PostgresqlDeliveries
+from blocks.drills.notes import PostgresqlDrillNotes
 from blocks.leases import PostgresqlLeases
 from blocks.ledger_data import (
     check_outcome,
@@ -99,6 +100,11 @@ class PostgresqlLedger:
     def moves(self) -> PostgresqlMoves:
         """Return what is on record of moves between sites, beside the evidence."""
         return PostgresqlMoves(self._database)
+
+    @property
+    def drills(self) -> PostgresqlDrillNotes:
+        """Return what is on record of drills, beside the evidence."""
+        return PostgresqlDrillNotes(self._database)
 
     def prepare(self) -> None:
         """The ledger's tables exist and are of this version. *Idempotent:* yes; safe to call from several processes.

@@ -20,6 +20,7 @@ from blocks.ledger_data import (
 )
 from blocks.memory.catalogue import MemoryCatalogue
 from blocks.memory.deliveries import MemoryDeliveries
+from blocks.memory.drill_notes import MemoryDrillNotes
 from blocks.memory.leases import MemoryLeases
 from blocks.memory.moves import MemoryMoves
 from blocks.memory.restores import MemoryRestores
@@ -45,6 +46,7 @@ class MemoryLedger:
         self._catalogue = MemoryCatalogue()
         self._restores = MemoryRestores()
         self._moves = MemoryMoves()
+        self._drills = MemoryDrillNotes()
 
     @property
     def leases(self) -> MemoryLeases:
@@ -70,6 +72,11 @@ class MemoryLedger:
     def moves(self) -> MemoryMoves:
         """Return what is on record of moves between sites, beside the evidence."""
         return self._moves
+
+    @property
+    def drills(self) -> MemoryDrillNotes:
+        """Return what is on record of drills, beside the evidence."""
+        return self._drills
 
     def prepare(self) -> None:
         """There is nothing to prepare. *Idempotent:* yes."""

@@ -24,6 +24,15 @@ def holder(port: int) -> str:
     """Return 'pid 4711 (nginx)' for the process that listens on the port, or 'not known' if that cannot be found out.
 
     The command line is not shown, since other people's programs may have secrets there.
+    """
+    for pid in listeners(port):
+        with contextlib.suppress(OSError):
+            return f"pid {pid} ({Path('/proc', str(pid), 'comm').read_text(encoding='utf-8').strip()})"
+    return "not known"
+
+
+def listeners(port: int) -> Iterator[int]:
+    """Yield the number of each process that listens on the port of this machine.
 
     *Source:* proc(5), /proc/net/tcp: local address, state and inode of every socket.
     """
@@ -31,8 +40,7 @@ def holder(port: int) -> str:
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if any(str(descriptor.readlink()) in sockets for descriptor in (process / "fd").iterdir()):
-                return f"pid {process.name} ({(process / 'comm').read_text(encoding='utf-8').strip()})"
-    return "not known"
+                yield int(process.name)
 
 
 def _listening_inodes(port: int) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from tasks.common.drills import Experiment
 from tasks.common.estate import Estate
 from tasks.common.expectations import Suite
 from tasks.common.masking import Masking
@@ -28,6 +29,7 @@ from tasks.common.units import (
     POSITIVE_DURATION_PATTERN,
     SIZE_PATTERN,
     SPOT_PATTERN,
+    SYSTEM_ID_PATTERN,
     TABLE_PATTERN,
     VARIABLE_PATTERN,
     write_duration,
@@ -58,6 +60,7 @@ _KINDS = {
     COLUMN_PATTERN: ("column", ""),
     SPOT_PATTERN: ("table and column", ""),
     MOMENT_PATTERN: ("moment", ""),
+    SYSTEM_ID_PATTERN: ("system identifier", ""),
 }
 """Type and unit of what is written by a pattern."""
 _TYPES = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
@@ -91,6 +94,19 @@ example, which the tests run: [customer](examples/expectations/customer.yaml).
 
 The masking file says how a copy of a database is made anonymous. A complete example, which the tests run:
 [pagila](examples/masking.yaml). [How a staging copy is made](../how-to/anonymised-staging.md).
+""",
+    "drill-file": """\
+# The drill file
+
+A file in the folder that `drills.experiments` of the estate file names says what is practised: what is believed, what
+is done, what should come of it, and when to stop. Complete examples, which the tests load: [postmaster
+killed](examples/drills/postmaster-killed.yaml), [Patroni and postmaster killed](examples/drills/node-lost.yaml), [one
+instance killed](examples/drills/instance-killed.yaml), [all
+instances](examples/drills/all-instances-killed.yaml), [disk full](examples/drills/disk-full.yaml),
+[read-only](examples/drills/disk-read-only.yaml), [stalled](examples/drills/leader-stalled.yaml), partitions:
+[leader from etcd](examples/drills/leader-without-etcd.yaml), [from its
+replicas](examples/drills/leader-without-replicas.yaml), [from clients](examples/drills/leader-without-clients.yaml),
+[one way](examples/drills/leader-deaf.yaml). [How to practise](../how-to/practise-failover.md).
 """,
 }
 _RULES = """\
@@ -275,6 +291,7 @@ def generate() -> dict[str, str]:
         "estate-file": Estate,
         "expectations-file": Suite,
         "masking-file": Masking,
+        "drill-file": Experiment,
     }
     for name, model in models.items():
         files[f"{name}.md"] = reference(model, name)

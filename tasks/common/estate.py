@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from tasks.common.backup_plans import BackupPlan
 from tasks.common.checks import Checks
+from tasks.common.drills import Drills, drill_problems
 from tasks.common.gates import Gate, name_problems, named
 from tasks.common.model import DriverSpec, Problem, Replicas, StrictModel, near, refuse
 from tasks.common.occasion import Occasion, Severity
@@ -143,13 +144,15 @@ class Estate(StrictModel):
         default_factory=dict, description="what is backed up, how, how long it is kept, and what a restore must achieve"
     )
     checks: Checks = Field(default=Checks(), description="how the commands of pull requests are kept apart")
+    drills: Drills | None = Field(default=None, description="what failures may be practised on; nothing if left out")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         order = order_problems({name: each.promotes_from for name, each in self.environments.items()})
         channels = [(each.name, each.only) for each in self.notifications]
         windows = schedule_problems({name: each.only_in for name, each in self.schedules.items()}, self.windows)
-        refuse("Estate", [*order, *channel_problems(channels, self.environments), *windows])
+        drills = drill_problems(self.drills, self.backups, self.windows, self.services, self.environments)
+        refuse("Estate", [*order, *channel_problems(channels, self.environments), *windows, *drills])
         return self
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tasks.common.document import Document, Mistake, read
+from tasks.common.drills import Drills, Experiment, drill_problems
 from tasks.common.errors import Refused
 from tasks.common.estate import Environment, Estate, NotificationChannel, channel_problems, order_problems
 from tasks.common.expectations import Suite, suites_problems
@@ -94,6 +95,7 @@ def load_estate(
             found += problem_mistakes(_schedule_problems(document), document)
             found += problem_mistakes(_check_problems(document), document)
             found += problem_mistakes(_webhook_problems(document), document)
+            found += problem_mistakes(_drill_problems(document), document)
         for place in _driver_places(document):
             found += _driver_mistakes(document, place, settings_models, known)
     return _sound(file, found, origin, "docs/reference/estate-file.md")
@@ -138,6 +140,27 @@ def load_masking(text: str, origin: str) -> Masking:
         Refused: it has mistakes; all are listed, each with its line, what was found and what is expected.
     """
     return _sound(*_validated(Masking, read(text)), origin, "docs/reference/masking-file.md")
+
+
+def load_experiment(
+    text: str, origin: str, settings_models: SettingsModels, known: Mapping[str, Collection[str]] = _NONE_KNOWN
+) -> Experiment:
+    """Return the experiment of a drill, the settings of its faults checked by their drivers' own models.
+
+    Args:
+        text: the file's content.
+        origin: what the file is called in messages: its path.
+        settings_models: finds the model of a driver's settings.
+        known: the drivers of each port, for the message about an unknown one.
+
+    Raises:
+        Refused: it has mistakes; all are listed, each with its line, what was found and what is expected.
+    """
+    document = read(text)
+    file, found = _validated(Experiment, document)
+    for place in () if document.broken else _matches(document.data, ("fault", "actions", "*")):
+        found += _driver_mistakes(document, place, settings_models, known, "fault")
+    return _sound(file, found, origin, "docs/reference/drill-file.md")
 
 
 def _validated(model: type[M], document: Document) -> tuple[M | None, list[Mistake]]:
@@ -297,6 +320,15 @@ def _schedule_problems(document: Document) -> list[Problem]:
     return schedule_problems(wanted, [str(place[-1]) for place in _matches(document.data, ("windows", "*"))])
 
 
+def _drill_problems(document: Document) -> list[Problem]:
+    drills = _piece(document, ("drills",), Drills)
+    keys = ("backups", "windows", "services", "environments")
+    plans, windows, services, environments = (
+        [str(place[-1]) for place in _matches(document.data, (k, "*"))] for k in keys
+    )
+    return drill_problems(drills, plans, windows, services, environments)
+
+
 def _driver_places(document: Document) -> Iterator[Place]:
     """Find every place that names a driver; the last key of each is the driver's port, or it is a channel's number."""
     yield from _matches(document.data, ("notifications", "*"))
@@ -316,12 +348,15 @@ def _driver_fields(model: type[BaseModel]) -> list[str]:
 
 
 def _driver_mistakes(
-    document: Document, place: Place, settings_models: SettingsModels, known: Mapping[str, Collection[str]]
+    document: Document,
+    place: Place,
+    settings_models: SettingsModels,
+    known: Mapping[str, Collection[str]],
+    port: str = "",
 ) -> list[Mistake]:
-    data, channel = document.at(place), isinstance(place[-1], int)
-    port, spec = (
-        ("notifier", NotificationChannel) if channel else (_PORTS.get(str(place[-1]), str(place[-1])), DriverSpec)
-    )
+    data, channel = document.at(place), isinstance(place[-1], int) and not port
+    port = port or ("notifier" if channel else _PORTS.get(str(place[-1]), str(place[-1])))
+    spec = NotificationChannel if channel else DriverSpec
     if not isinstance(data, dict) or not isinstance(data.get("driver"), str):
         return []  # not there, or found wrong already
     model = settings_models(port, data["driver"])

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from tasks.common.backups import Catalogue
 from tasks.common.delivery import Deliveries
+from tasks.common.drill_notes import DrillNotes
 from tasks.common.lease import Leases
 from tasks.common.model import HttpCheck
 from tasks.common.moves import Moves
@@ -147,6 +148,11 @@ class Ledger(Protocol):
     @property
     def moves(self) -> Moves:
         """Return what is on record of moves between sites, beside the evidence."""
+        ...
+
+    @property
+    def drills(self) -> DrillNotes:
+        """Return what is on record of drills, beside the evidence."""
         ...
 
     def prepare(self) -> None:

@@ -76,7 +76,15 @@ def test_no_table_of_the_evidence_can_be_changed_by_owner_superuser_or_replicati
         kept_of_backups = ("challenge", "expiry", "hold", "schema", "source", "verification")
         of_backups = ["backup", *(f"backup_{each}" for each in kept_of_backups)]
         of_deliveries = ["delivery", "delivery_end", "delivery_report"]
-        of_releases = ["evidence", "migration_history", "move_note", "release_end", "release_record", "restore_note"]
+        of_releases = [
+            "drill_note",
+            "evidence",
+            "migration_history",
+            "move_note",
+            "release_end",
+            "release_record",
+            "restore_note",
+        ]
         assert tables(root) == [*of_backups, *of_deliveries, *of_releases]
         for connection in (owner, root, replica):
             for table in tables(root):

@@ -1,0 +1,275 @@
+"""The client of a drill, a process of its own: sends at its own pace, answered or not, and logs everything.
+
+`python -m blocks.drills.client`, with its orders as JSON in the variable SLIPWAY_DRILL, as they hold addresses. It ends
+on SIGTERM. As root it has more right to the processor than what it measures: a client that waits for its turn measures
+itself.
+
+*Source:* open-loop load, B. Schroeder et al., "Open Versus Closed: A Cautionary Tale" (2006).
+"""
+
+import http.client
+import json
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from blocks.drills.ids import INSERT, READ
+from blocks.drills.nodes import ask_node
+from blocks.drills.session import Declined, NoAnswer, NotSent, Session
+from tasks.drill.log import end_line, late_line, operation_line, sample_line, start_line
+from tasks.drill.measure import Kind, Operation, Result, Sample
+
+VARIABLE = "SLIPWAY_DRILL"
+LOOK_EVERY_S = 0.2
+_LOOK_WITHIN_S = 1.0
+_NICENESS = -10
+_LATE_S = 0.1
+_ORDER = "its variable says what it is to do; 'slipway drill start' sets it"
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a client is to do.
+
+    Args:
+        run: beginning of every id.
+        log: file that it writes to.
+        address: of the database, as users reach it; '' for none.
+        url: of the application, as users reach it; '' for none.
+        nodes: the address of each server that is asked directly, by name.
+        writes_per_s: rows written a second.
+        reads_per_s: rows read a second.
+        requests_per_s: requests sent a second.
+        within_s: no answer counts after that.
+    """
+
+    run: str
+    log: str
+    address: str = ""
+    url: str = ""
+    nodes: Mapping[str, str] = field(default_factory=dict)
+    writes_per_s: int = 0
+    reads_per_s: int = 0
+    requests_per_s: int = 0
+    within_s: float = 2.0
+
+    def text(self) -> str:
+        """Return them as the client reads them."""
+        return json.dumps(asdict(self))
+
+
+Attempt = Callable[[str, float], tuple[Result, str]]
+"""Sends an operation by its id, until a moment; returns how it went and why."""
+
+
+class _Lanes:
+    """Who sends operations of one kind: as many at once as have to wait, the one that was busy last first."""
+
+    def __init__(self, kind: Kind, make: Callable[[], Attempt], at_most: int, log: "_LogFile", within_s: float) -> None:
+        self._kind, self._make, self._at_most, self._log, self._within_s = kind, make, at_most, log, within_s
+        self._idle: list[_Lane] = []
+        self._count = 0
+        self._lock = threading.Lock()
+
+    def send(self, name: str, due_s: float) -> None:
+        with self._lock:
+            lane = self._idle.pop() if self._idle else None
+            if lane is None and self._count < self._at_most:
+                self._count += 1
+                lane = _Lane(self._make(), self)
+        if lane is None:
+            why = "not sent: all others still wait for their answers"
+            self._log.write(
+                operation_line(Operation(name, self._kind, due_s, due_s + self._within_s, Result.FAIL, why))
+            )
+        else:
+            lane.give(name, due_s)
+
+    def done(self, lane: "_Lane") -> None:
+        with self._lock:
+            self._idle.append(lane)
+
+    def carry_out(self, attempt: Attempt, name: str, due_s: float) -> None:
+        by_s = due_s + self._within_s
+        result, why = attempt(name, by_s)
+        ended_s = time.monotonic()
+        if result is Result.OK and ended_s > by_s:
+            # It was done, and too late for whoever waited: no loss if it is there, and no service either.
+            result, why = Result.UNKNOWN if self._kind is Kind.WRITE else Result.FAIL, "answered too late"
+        self._log.write(operation_line(Operation(name, self._kind, due_s, ended_s, result, why)))
+
+
+class _Lane:
+    """One sender, with a connection of its own."""
+
+    def __init__(self, attempt: Attempt, lanes: _Lanes) -> None:
+        self._attempt, self._lanes = attempt, lanes
+        self._given: tuple[str, float] | None = None
+        self._wake = threading.Semaphore(0)
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def give(self, name: str, due_s: float) -> None:
+        self._given = (name, due_s)
+        self._wake.release()
+
+    def _work(self) -> None:
+        while self._wake.acquire():
+            assert self._given is not None
+            self._lanes.carry_out(self._attempt, *self._given)
+            self._lanes.done(self)
+
+
+class _LogFile:
+    """Lines that are written whole, each at once."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def write(self, line: str) -> None:
+        with self._lock:
+            if not self._closed:
+                os.write(self._file, line.encode())
+
+    def close(self, line: str) -> None:
+        """The line is the last one; what others say afterwards is not written."""
+        with self._lock:
+            os.write(self._file, line.encode())
+            os.fsync(self._file)
+            self._closed = True
+
+
+def serve(orders: Orders, stop: threading.Event) -> None:
+    """Everything was sent as ordered until `stop` was set, and all answers are in the log."""
+    log = _LogFile(Path(orders.log))
+    began_s = time.monotonic()
+    log.write(start_line(orders.run, datetime.now(UTC), began_s))
+    last = _Last()
+    kinds: list[tuple[Kind, int, Callable[[], Attempt]]] = [
+        (Kind.WRITE, orders.writes_per_s, lambda: _writer(orders.address, last)),
+        (Kind.READ, orders.reads_per_s, lambda: _reader(orders.address, last)),
+        (Kind.REQUEST, orders.requests_per_s, lambda: _requester(orders.url)),
+    ]
+    threads = []
+    for kind, rate, make in kinds:
+        if rate:
+            lanes = _Lanes(kind, make, math.ceil(rate * orders.within_s) + 1, log, orders.within_s)
+            threads.append(threading.Thread(target=_send_at_pace, args=(orders.run, kind, rate, lanes, log, stop)))
+    for name, address in orders.nodes.items():
+        threads.append(threading.Thread(target=_watch, args=(name, address, log, stop), daemon=True))
+    for thread in threads:
+        thread.start()
+    stop.wait()
+    # Who was asked last has that long for an answer.
+    threading.Event().wait(orders.within_s + 0.1)
+    log.close(end_line(time.monotonic()))
+
+
+class _Last:
+    """The id of a write that was acknowledged, for readers to ask for."""
+
+    id = ""
+
+
+def _send_at_pace(run: str, kind: Kind, rate: int, lanes: _Lanes, log: _LogFile, stop: threading.Event) -> None:
+    began_s, number = time.monotonic(), 0
+    while not stop.is_set():
+        due_s = began_s + number / rate
+        wait_s = due_s - time.monotonic()
+        if wait_s > 0:
+            time.sleep(wait_s)
+        elif -wait_s > _LATE_S:
+            log.write(late_line(due_s, -wait_s))
+        lanes.send(f"{run}-{kind.value[:2]}{number:07}", due_s)
+        number += 1
+
+
+def _writer(address: str, last: _Last) -> Attempt:
+    session = Session(address)
+
+    def write(name: str, by_s: float) -> tuple[Result, str]:
+        try:
+            session.ask(INSERT, [name], by_s)
+        except NotSent as error:
+            return Result.FAIL, f"not sent: {error}"
+        except Declined as error:
+            return Result.FAIL, str(error)
+        except NoAnswer as error:
+            return Result.UNKNOWN, str(error)
+        last.id = name
+        return Result.OK, ""
+
+    return write
+
+
+def _reader(address: str, last: _Last) -> Attempt:
+    session = Session(address)
+
+    def read(name: str, by_s: float) -> tuple[Result, str]:
+        del name
+        wanted = last.id
+        try:
+            rows = session.ask(READ, [wanted], by_s)
+        except (NotSent, Declined, NoAnswer) as error:
+            return Result.FAIL, str(error)
+        return (Result.OK, "") if rows or not wanted else (Result.FAIL, "an acknowledged row is not there")
+
+    return read
+
+
+def _requester(url: str) -> Attempt:
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+    def request(name: str, by_s: float) -> tuple[Result, str]:
+        del name
+        connection = kind(str(parts.hostname), parts.port, timeout=max(by_s - time.monotonic(), 0.001))
+        try:
+            connection.request("GET", path, headers={"User-Agent": "slipway-drill", "Connection": "close"})
+            answer = connection.getresponse()
+            answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            return Result.FAIL, type(error).__name__
+        finally:
+            connection.close()
+        return (Result.OK, "") if answer.status < 400 else (Result.FAIL, f"HTTP {answer.status}")
+
+    return request
+
+
+def _watch(name: str, address: str, log: _LogFile, stop: threading.Event) -> None:
+    """The node was asked directly whether it takes writes, at every look, on a connection that stays open."""
+    session = Session(address)
+    due_s = time.monotonic()
+    while not stop.is_set():
+        asked_s = time.monotonic()
+        seen = ask_node(name, session, asked_s + _LOOK_WITHIN_S)
+        log.write(sample_line(Sample(name, asked_s, time.monotonic(), seen.state), seen.why))
+        due_s = max(due_s + LOOK_EVERY_S, time.monotonic())
+        stop.wait(due_s - time.monotonic())
+
+
+def main() -> None:
+    """The client has done as it was ordered, until SIGTERM."""
+    text = os.environ.pop(VARIABLE, "")
+    if not text:
+        raise SystemExit(_ORDER)
+    with suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    serve(Orders(**json.loads(text)), stop)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""The table that a drill's client writes to, through the same way as users."""
+
+import time
+
+from blocks.drills.session import Declined, NoAnswer, NotSent, Session
+from tasks.common.errors import Retryable
+
+TABLE = "slipway_drill"
+INSERT = f"insert into {TABLE} (id) values ($1)"  # noqa: S608 - a constant name
+READ = f"select 1 from {TABLE} where id = $1"  # noqa: S608 - a constant name
+_CREATE = f"create table if not exists {TABLE} (id text primary key, at timestamptz not null default clock_timestamp())"
+_FORGET = f"delete from {TABLE} where left(id, length($1)) <> $1"  # noqa: S608 - a constant name
+_IDS = f"select id from {TABLE} where left(id, length($1)) = $1"  # noqa: S608 - a constant name
+_WITHIN_S = 30.0
+
+
+def prepare(address: str, run: str, on: str) -> None:
+    """The table is there, without rows of other runs. *Idempotent:* yes.
+
+    Raises:
+        Retryable: the database does not answer, or does not let the role make the table.
+    """
+    _ask(address, _CREATE, [], on)
+    _ask(address, _FORGET, [run], on)
+
+
+def ids_of(address: str, run: str, on: str) -> frozenset[str]:
+    """Return every id of a run that is in the table.
+
+    Raises:
+        Retryable: the database does not answer.
+    """
+    return frozenset(str(row[0]) for row in _ask(address, _IDS, [run], on))
+
+
+def _ask(address: str, statement: str, values: list[str], on: str) -> list[list[str | None]]:
+    session = Session(address)
+    try:
+        return session.ask(statement, values, time.monotonic() + _WITHIN_S)
+    except (NotSent, Declined, NoAnswer) as error:
+        raise Retryable(
+            f"the database of a drill does not answer: {error}",
+            on=on,
+            next_action=f"check that it can be reached as users reach it, and that the role may make the table {TABLE}",
+        ) from None
+    finally:
+        session.close()

@@ -1,0 +1,96 @@
+"""The fault `fill`: a file system has no room left."""
+
+import contextlib
+import errno
+import os
+import uuid
+from pathlib import Path
+
+from pydantic import Field
+
+from blocks.context import Context
+from tasks.common.errors import Refused
+from tasks.common.model import StrictModel
+from tasks.common.units import Size, show_size
+from tasks.drill.model import Undone
+from tasks.drill.ports import Aim
+
+_PIECE_BYTES = 2**20
+
+
+class Fill:
+    """Implements `Fault`: a file of ours takes what is left of a file system.
+
+    Args:
+        settings: which one.
+        context: where relative paths start.
+    """
+
+    class Settings(StrictModel):
+        """Settings of the driver `fill`."""
+
+        folder: str = Field(min_length=1, description="any folder of the file system")
+        at_most_bytes: Size = Field(
+            default=2 * 2**30, alias="at_most", description="a file system with more room than that is not touched"
+        )
+
+    def __init__(self, settings: Settings, context: Context) -> None:
+        self._folder, self._at_most = context.resolve(settings.folder), settings.at_most_bytes
+
+    @property
+    def reversible(self) -> bool:
+        """Return that it is."""
+        return True
+
+    def aim(self) -> Aim:
+        """Return which file it will be.
+
+        Raises:
+            Refused: there is no such folder, it shares its disk with the system, or it has more room than is filled.
+        """
+        if not self._folder.is_dir():
+            raise self._refused("there is no such folder")
+        if self._folder.stat().st_dev == Path("/").stat().st_dev:
+            raise self._refused("it is on the same file system as the system itself")
+        free = self._free()
+        if free > self._at_most:
+            raise self._refused(
+                f"it has {show_size(free)} of room, more than the {show_size(self._at_most)} of at_most"
+            )
+        return {"file": str(self._folder / f".slipway-drill-{uuid.uuid4().hex[:12]}")}
+
+    def inject(self, aim: Aim) -> None:
+        """Nothing fits any more. *Idempotent:* yes."""
+        file = os.open(aim["file"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            piece = bytes(_PIECE_BYTES)
+            while piece:
+                try:
+                    os.write(file, piece)
+                except OSError as error:
+                    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                        raise
+                    # Whole pieces first, then what is left between them.
+                    piece = piece[: len(piece) // 2]
+            with contextlib.suppress(OSError):
+                os.fsync(file)
+        finally:
+            os.close(file)
+
+    def injected(self, aim: Aim) -> bool:
+        """Return whether the file is there, and there is no room."""
+        return Path(aim["file"]).exists() and self._free() < os.statvfs(self._folder).f_frsize
+
+    def undo(self, aim: Aim) -> Undone:
+        """The file is gone. *Idempotent:* yes."""
+        file = Path(aim["file"])
+        size = file.stat().st_size if file.exists() else 0
+        file.unlink(missing_ok=True)
+        return Undone(f"there are {show_size(size)} of room again" if size else "nothing was filled")
+
+    def _free(self) -> int:
+        found = os.statvfs(self._folder)
+        return found.f_bfree * found.f_frsize
+
+    def _refused(self, what: str) -> Refused:
+        return Refused(what, on=str(self._folder), next_action="practise on a small file system of its own")
