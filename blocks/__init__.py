@@ -79,12 +79,15 @@ DRIVERS: dict[str, dict[str, str]] = {
         "memory": "blocks.memory.target:MemoryTarget",
     },
     "cluster": {
+        "patroni": "blocks.clusters.patroni:PatroniCluster",
         "memory": "blocks.memory.sites:MemoryCluster",
     },
     "door": {
+        "haproxy": "blocks.doors.haproxy:HaproxyDoor",
         "memory": "blocks.memory.sites:MemoryDoor",
     },
     "dns": {
+        "powerdns": "blocks.dns.powerdns:PowerDns",
         "memory": "blocks.memory.sites:MemoryDns",
     },
     "forge": {
@@ -107,15 +110,6 @@ DRIVERS: dict[str, dict[str, str]] = {
         "pg_dump": "blocks.challenges.sealed:PgDumpSubject",
         "restic": "blocks.challenges.restic:ResticSubject",
         "redis": "blocks.challenges.sealed:RedisSubject",
-    },
-    "cluster": {
-        "patroni": "blocks.clusters.patroni:PatroniCluster",
-    },
-    "door": {
-        "haproxy": "blocks.doors.haproxy:HaproxyDoor",
-    },
-    "dns": {
-        "powerdns": "blocks.dns.powerdns:PowerDns",
     },
     "challenge-source": {
         "postgresql": "blocks.challenges.source:PostgresqlSource",

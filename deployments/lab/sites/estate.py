@@ -30,7 +30,12 @@ def cluster(lab: SiteLab, site: str) -> dict[str, Any]:
 
 def door(lab: SiteLab, site: str) -> dict[str, Any]:
     """Return the driver of a site's entrance."""
-    return {"driver": "haproxy", "socket": str(lab.edge_socket(site)), "map": str(lab.door(site))}
+    return {
+        "driver": "haproxy",
+        "socket": str(lab.edge_socket(site)),
+        "map": str(lab.door(site)),
+        "backends": ["primary", "application"],
+    }
 
 
 def dns(lab: SiteLab) -> dict[str, Any]:
