@@ -20,6 +20,7 @@ from deployments.lab.sites.network import require_namespaces
 from deployments.lab.sites.sites import DATABASE, SiteLab
 from deployments.lab.sites.topology import DATABASE_NAME, DATABASE_PORT, LEADER_PORT, MEMBERS, WAN
 from tasks.common.errors import Refused
+from tasks.common.lease import Grant
 from tasks.common.model import DriverSpec
 from tasks.common.sites import Upstream
 from tasks.failover.ports import Dns, SiteCluster, SiteDoor
@@ -48,9 +49,10 @@ class Sites:
         self.lab = lab
         self._writers = itertools.count()
 
-    def cluster(self, site: str, **settings: object) -> SiteCluster:
+    def cluster(self, site: str, *, grant: Grant | None = DEFAULT, **settings: object) -> SiteCluster:
         """Return the driver of a site's cluster, which may change it."""
-        return self._open("cluster", {**estate.cluster(self.lab, site), **settings})  # type: ignore[no-any-return]
+        spec = {**estate.cluster(self.lab, site), **settings}
+        return self._open("cluster", spec, grant)  # type: ignore[no-any-return]
 
     def door(self, site: str) -> SiteDoor:
         """Return the driver of a site's entrance."""
@@ -142,8 +144,14 @@ class Sites:
             wait_until(lambda: all(watching.samples(node) for node in NODES), what="the first looks at every node")
             yield watching
 
-    def _open(self, port: str, spec: dict[str, Any]) -> Any:
-        return open_driver(port, DriverSpec.model_validate(spec), Context(base=self.lab.home, grant=DEFAULT))
+    def write(self, site: str) -> None:
+        """Something is written on the site's leader."""
+        with psycopg.connect(self.lab.dsn(self.leader(site)), autocommit=True) as connection:
+            connection.execute("create table if not exists noted (at timestamptz default now())")
+            connection.execute("insert into noted default values")
+
+    def _open(self, port: str, spec: dict[str, Any], grant: Grant | None = DEFAULT) -> Any:
+        return open_driver(port, DriverSpec.model_validate(spec), Context(base=self.lab.home, grant=grant))
 
 
 class Writing:

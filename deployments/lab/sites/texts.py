@@ -10,6 +10,7 @@ from deployments.lab.sites.topology import (
     APPLICATION_PORT,
     DATABASE_PORT,
     ETCD_PORT,
+    HEALTH_PORT,
     INSTANCE_PORT,
     LEADER_PORT,
     MEMBERS,
@@ -181,6 +182,7 @@ def edge(topology: Topology, site: str, socket: Path, door: Path) -> str:
     application = f"{topology.address(f'app-{site}')}:{INSTANCE_PORT}"
     parts.append(_frontend("application", "http", APPLICATION_PORT, "application", door))
     parts.append(_APPLICATION.format(address=application))
+    parts.append(_HEALTH.format(port=HEALTH_PORT))
     return "\n".join(parts)
 
 
@@ -211,6 +213,14 @@ backend application
   option httpchk GET /health/ready
   http-check expect status 200
   server campus {address} check inter 1s fastinter 250ms downinter 500ms fall 2 rise 1
+"""
+# For whoever watches, past the door: whether a node here takes writes, as HAProxy's own checks of Patroni have it.
+_HEALTH = """\
+frontend health
+  mode http
+  bind :{port}
+  monitor-uri /primary
+  monitor fail if {{ nbsrv(primary) lt 1 }}
 """
 
 
