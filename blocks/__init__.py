@@ -88,6 +88,7 @@ DRIVERS: dict[str, dict[str, str]] = {
     },
     "dns": {
         "powerdns": "blocks.dns.powerdns:PowerDns",
+        "route53": "blocks.dns.route53:Route53Dns",
         "memory": "blocks.memory.sites:MemoryDns",
     },
     "forge": {

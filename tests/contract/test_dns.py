@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import boto3
 import pytest
 
 from blocks.context import Context
 from blocks.dns.powerdns import PowerDns
+from blocks.dns.route53 import Route53Dns
 from blocks.memory.sites import MemoryDns
 from blocks.memory.world import MemoryWorld
 from tasks.common.errors import Refused, Retryable
@@ -17,8 +19,9 @@ from tasks.common.lease import Grant, LeaseLost
 from tasks.common.sites import Answer
 from tasks.failover.ports import Dns
 from tests.support.grants import DEFAULT, lost
-from tests.support.powerdns import running_powerdns
+from tests.support.powerdns import ZONE, running_powerdns
 from tests.support.processes import short_folder
+from tests.support.s3 import running_moto
 
 NAME = "db.campus.test"
 
@@ -32,19 +35,39 @@ class World:
     silence: Callable[[], None]
 
 
-@pytest.fixture(params=["memory", pytest.param("powerdns", marks=pytest.mark.server)])
+@pytest.fixture(
+    params=[
+        "memory",
+        pytest.param("powerdns", marks=pytest.mark.server),
+        pytest.param("route53-as-moto-fakes-it", marks=pytest.mark.server),
+    ]
+)
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     if request.param == "memory":
         yield _memory(tmp_path)
         return
     with short_folder() as folder, contextlib.ExitStack() as servers:
-        server = servers.enter_context(running_powerdns(folder))
-        settings = PowerDns.Settings.model_validate(server.settings())
-
-        def opened(grant: Grant | None) -> Dns:
-            return PowerDns(settings, Context(folder, grant=grant))
-
+        made = _powerdns if request.param == "powerdns" else _route53
+        opened = made(folder, servers)
         yield World(opened(DEFAULT), opened, servers.close)
+
+
+def _powerdns(folder: Path, servers: contextlib.ExitStack) -> Callable[[Grant | None], Dns]:
+    server = servers.enter_context(running_powerdns(folder))
+    settings = PowerDns.Settings.model_validate(server.settings())
+    return lambda grant: PowerDns(settings, Context(folder, grant=grant))
+
+
+def _route53(folder: Path, servers: contextlib.ExitStack) -> Callable[[Grant | None], Dns]:
+    moto = servers.enter_context(running_moto(folder))
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    client = boto3.session.Session().client("route53", endpoint_url=moto.endpoint, region_name="us-east-1", **keys)
+    zone = client.create_hosted_zone(Name=f"{ZONE}.", CallerReference="test")["HostedZone"]["Id"].rpartition("/")[2]
+    (folder / "key").write_text("test")
+    settings = Route53Dns.Settings(
+        endpoint=moto.endpoint, access_key="file:key", secret_key="file:key", zone_id=zone, zone=ZONE
+    )
+    return lambda grant: Route53Dns(settings, Context(folder, grant=grant))
 
 
 def _memory(folder: Path) -> World:

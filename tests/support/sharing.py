@@ -18,7 +18,10 @@ LABS: Mapping[str, tuple[str, ...]] = {
 SECONDS: Mapping[str, float] = {
     "another lab": 900,
     "one lab": 800,
+    "tests/contract/test_cluster.py": 300,
+    "tests/integration/sites/test_faults.py": 300,
     "tests/integration/test_receive.py": 140,
+    "tests/integration/sites/test_campus_at_sites.py": 60,
     "tests/acceptance/bad_input/test_faults.py": 100,
     "tests/integration/test_worker_service.py": 90,
     "tests/integration/test_apply.py": 80,
