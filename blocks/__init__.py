@@ -84,6 +84,10 @@ DRIVERS: dict[str, dict[str, str]] = {
     "door": {
         "memory": "blocks.memory.sites:MemoryDoor",
     },
+    "visitor": {
+        "http": "blocks.visitor:HttpVisitor",
+        "memory": "blocks.memory.visitor:MemoryVisitor",
+    },
     "dns": {
         "memory": "blocks.memory.sites:MemoryDns",
     },

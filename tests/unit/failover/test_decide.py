@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tasks.common.errors import Refused, Retryable, SlipwayError, Unsafe
+from tasks.common.failovers import Scope
 from tasks.common.moves import Move, MoveKind
 from tasks.common.sites import ClusterRole, Region, RegionRole
 from tasks.failover.carry import look
 from tasks.failover.decide import decide, show_loss
-from tasks.failover.model import Decision, Detection, Finding, Rules, Scope, Seen, SiteSeen, Wish
+from tasks.failover.model import Decision, Detection, Finding, Rules, Seen, SiteSeen, Wish
 from tests.support.moving import NAME, RULES, Stand, two_sites
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
