@@ -28,6 +28,7 @@ from deployments.lab.lab import Lab
 from deployments.receiver import commands as webhook_commands
 from deployments.shown import cells, print_json
 from deployments.terminal import As, Estate, Exit, Json, connect, err, out, var_folder, who
+from deployments.watching import commands as watching_commands
 from deployments.worker import commands as worker_commands
 from tasks.common.errors import Refused, Retryable, SlipwayError, Unsafe
 from tasks.common.units import show_percent
@@ -60,6 +61,8 @@ app.command()(restore_command.restore)
 app.command()(move_command.failover)
 app.command()(move_command.switchover)
 app.command()(move_command.failback)
+app.command()(watching_commands.watch)
+app.command()(watching_commands.vantage)
 app.command()(webhook_commands.receive)
 app.command()(webhook_commands.deliveries)
 app.command()(worker_commands.worker)

@@ -95,6 +95,11 @@ class Happened:
             raise ValueError(f"{self.name} is not among the events of tasks/common/events.py")
 
     @property
+    def of_a_run(self) -> bool:
+        """Return whether `run` is a run's id; else it is an outage's."""
+        return not self.name.startswith("slipway.site.")
+
+    @property
     def resource(self) -> dict[str, str]:
         """Return what it has happened to, as labels.
 

@@ -165,14 +165,17 @@ def keep_releases_out(estate: OpenEstate, request: MoveRequest, account: Account
     log, plan = get_run_logger(), failover_plan(estate, request.failover)
     leases, ttl_s = estate.ledger.leases, plan.lease_s
     scope = scope_of(plan.service, plan.environment)
+    # Users are not served: a failover waits for no release, which turns itself back where it finds nothing well. What
+    # nobody waits for may wait until the lease of a move that has died has expired.
+    within_s = 0.0 if account.kind is MoveKind.FAILOVER else ttl_s + _DIED_S
     try:
-        lease = await_lease(leases, scope, holder(), ttl_s, 0.0, log.info)
+        lease = await_lease(leases, scope, holder(), ttl_s, within_s, log.info)
     except Refused as error:
         found = leases.find(scope)
         run = found.holder if found is not None else "another run"
         if account.kind is MoveKind.FAILOVER:
-            # Users are not served: nobody waits for a release, which turns itself back where it finds nothing well.
-            account.remark(f"run {run} was at work on {plan.service} in {plan.environment}: see how it has ended")
+            if not estate.ledger.moves.notes(run):
+                account.remark(f"run {run} was at work on {plan.service} in {plan.environment}: see how it has ended")
             return
         raise Refused(
             f"run {run} is at work on {plan.service} in {plan.environment}, and nothing is down",

@@ -109,9 +109,11 @@ class SiteCluster(Protocol):
 
 
 class SiteDoor(Protocol):
-    """The entrance of users at a site, with the site's uplink: what is closed lets no user, and no change, in or out.
+    """The entrance of users at a site: from outside, and of the site's own applications to its database.
 
-    A site that cannot be reached otherwise is fenced by closing its door, which is somewhere else (a router).
+    What is closed lets no user in. What the other site's replication comes by stays open: a planned move closes the
+    door before the standby has caught up. A site that cannot be reached otherwise is fenced by closing its door, so it
+    is on another machine than the site's databases (a router, an edge).
     """
 
     @property

@@ -119,6 +119,8 @@ def _trigger(flow: FlowSpec, given: Mapping[str, object]) -> Resource:
 
 def _templates(found: object) -> object:
     """Return parameters as the server keeps them: what is filled in from the event is marked as a template."""
+    if isinstance(found, Mapping) and "__prefect_kind" in found:
+        return found
     if isinstance(found, Mapping):
         return {key: _templates(value) for key, value in found.items()}
     if isinstance(found, str) and "{{" in found:

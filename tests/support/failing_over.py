@@ -63,7 +63,7 @@ class MovePlace:
     folder: Path
     api: str
 
-    def describe(self, **plan: Any) -> None:
+    def describe(self, health: dict[str, str] | None = None, **plan: Any) -> None:
         """The estate file has the failover `shop`."""
         memory = {"driver": "memory", "journal": "world.json"}
         sites = {
@@ -72,6 +72,7 @@ class MovePlace:
                 "door": {**memory, "site": name},
                 "addresses": list(ADDRESSES[name]),
                 "primary_at": f"{name}:5432",
+                **({"health": health} if health else {}),
             }
             for name in ("north", "south")
         }
