@@ -21,7 +21,7 @@ scanners: $(if $(shell "$(PYTHON)" -c 'import ensurepip, venv; print(True)' 2>/d
 	@bash deployments/scanners.sh "$(or $(PYTHON),$(BIN)/python)"
 
 # Debian packages are installed by one at a time.
-programs: install ## what only the tests need: a browser, a Redis, backup engines
+programs: install ## what only the tests and the two sites need: a browser, a Redis, backup engines, Patroni
 	@bash deployments/test-programs.sh
 
 demo: install ## release campus three times under load; the third one is bad and is turned back

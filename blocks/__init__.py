@@ -79,9 +79,11 @@ DRIVERS: dict[str, dict[str, str]] = {
         "memory": "blocks.memory.target:MemoryTarget",
     },
     "cluster": {
+        "patroni": "blocks.clusters.patroni:PatroniCluster",
         "memory": "blocks.memory.sites:MemoryCluster",
     },
     "door": {
+        "haproxy": "blocks.doors.haproxy:HaproxyDoor",
         "memory": "blocks.memory.sites:MemoryDoor",
     },
     "visitor": {
@@ -89,6 +91,7 @@ DRIVERS: dict[str, dict[str, str]] = {
         "memory": "blocks.memory.visitor:MemoryVisitor",
     },
     "dns": {
+        "powerdns": "blocks.dns.powerdns:PowerDns",
         "memory": "blocks.memory.sites:MemoryDns",
     },
     "forge": {

@@ -23,6 +23,7 @@ from deployments import (
     masking_command,
     move_command,
     restore_command,
+    sites_command,
 )
 from deployments.lab.lab import Lab
 from deployments.receiver import commands as webhook_commands
@@ -55,6 +56,7 @@ app.add_typer(backup_command.app, name="backup")
 app.add_typer(backups_command.app, name="backups")
 app.add_typer(expectations_command.app, name="expectations")
 app.add_typer(masking_command.app, name="masking")
+app.add_typer(sites_command.app, name="sites")
 app.command()(apply_command.apply)
 app.command()(backup_command.verify_backup)
 app.command()(restore_command.restore)

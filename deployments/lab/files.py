@@ -38,6 +38,7 @@ class Program:
         env: added to supervisord's own.
         stop_signal: what asks it to end.
         group_is_asked: whether its children are asked to end, too; what is left after 20 s is killed in any case.
+        restarts: whether it is started again when it ends by itself.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Program:
     env: Mapping[str, str]
     stop_signal: str = "TERM"
     group_is_asked: bool = True
+    restarts: bool = True
 
 
 def supervisord(run: Path, home: Path, programs: Sequence[Program]) -> str:
@@ -68,7 +70,7 @@ def _program(program: Program, home: Path) -> str:
         f"directory={home}",
         f"environment={environment}",
         "autostart=false",
-        "autorestart=true",
+        f"autorestart={str(program.restarts).lower()}",
         "startretries=10",
         f"stopsignal={program.stop_signal}",
         "stopwaitsecs=20",

@@ -14,7 +14,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     uvicorn.run(
         create_app(settings),
-        host="127.0.0.1",
+        host=os.environ.get("HOST", "127.0.0.1"),
         port=settings.port,
         loop="asyncio",
         http="h11",

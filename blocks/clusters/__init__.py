@@ -1,0 +1,1 @@
+"""What manages the database cluster of a site."""

@@ -1,0 +1,1 @@
+"""Authoritative DNS servers of the names that users ask for."""

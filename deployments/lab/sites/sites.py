@@ -1,0 +1,436 @@
+"""The two sites in the lab: started, looked at and ended. What they keep is thrown away at the next start."""
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+import socket
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import httpx
+import psycopg
+from psycopg import sql
+from psycopg.pq import PGconn, Ping
+
+from blocks import shell
+from blocks.postgresql import USERS, find_binaries
+from blocks.runtimes.supervisor_rpc import Supervisor
+from blocks.users import as_user, find_user, own
+from deployments.lab import files
+from deployments.lab.files import Program
+from deployments.lab.sites import texts
+from deployments.lab.sites.network import NAMESPACES, Network, processes_in, require_namespaces
+from deployments.lab.sites.topology import (
+    APPLICATION_NAME,
+    APPLICATION_PORT,
+    DATABASE_NAME,
+    DATABASE_PORT,
+    DNS_API_PORT,
+    DNS_PORT,
+    DOMAIN,
+    INSTANCE_PORT,
+    LEADER_PORT,
+    MEMBERS,
+    PATRONI_PORT,
+    SITES,
+    SWITCH,
+    WAN,
+    Topology,
+)
+from tasks.common.errors import Refused, Retryable
+
+ROOT = Path(__file__).resolve().parents[3]
+DATABASE = "campus"
+DNS_TTL_S = 5
+API_KEY = "dns-api-key"
+OBSERVER_DSN = "observer-dsn"
+PATRONICTL = ROOT / ".tools" / "patroni" / "bin" / "patronictl"
+_TOKEN = "campus-token"
+_MARK = "slw"
+_LOCK = Path("/run/slipway-sites.lock")
+_SCHEMA = Path("/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql")
+PYTHON = ROOT / ".tools" / "patroni" / "bin" / "python"
+_START_WITHIN_S = 60.0
+_LABS = 256
+
+
+class SiteLab:
+    """The two sites, in a folder.
+
+    Args:
+        var: the folder; everything is in its sub-folder `sites`.
+        ends_with_us: the supervisor is killed when this process ends, however that happens.
+    """
+
+    def __init__(self, var: Path, *, ends_with_us: bool = False) -> None:
+        self.home = var.absolute() / "sites"
+        self.mark = _MARK + sha256(str(self.home).encode()).hexdigest()[:6]
+        self._ends_with_us = ends_with_us
+
+    @property
+    def run_folder(self) -> Path:
+        """Return the folder for sockets, in the temporary folder: their paths must be short."""
+        return Path(tempfile.gettempdir()) / f"slipway-{self.mark}"
+
+    @property
+    def _dns_folder(self) -> Path:
+        """PowerDNS drops the right to enter folders that only root may: its own is where everybody may pass."""
+        return self.run_folder / "dns"
+
+    @property
+    def topology(self) -> Topology:
+        """Return the hosts and their addresses.
+
+        Raises:
+            Refused: the sites were never started.
+        """
+        try:
+            number = int((self.home / "number").read_text())
+        except FileNotFoundError:
+            raise Refused(
+                "the two sites do not run", on=str(self.home), next_action="start them: slipway sites up"
+            ) from None
+        return Topology(number, self.mark)
+
+    @property
+    def network(self) -> Network:
+        """Return the network between the hosts."""
+        return Network(self.topology, self.home)
+
+    @property
+    def supervisor(self) -> Supervisor:
+        """Return what runs the servers; each is called by its host's name."""
+        return Supervisor(self.run_folder / "supervisord.sock")
+
+    def is_up(self) -> bool:
+        """Return whether the sites run."""
+        return bool(processes_in([f"{self.mark}-{SWITCH}"]))
+
+    def up(self, say: Callable[[str], None]) -> None:
+        """Both sites run: A takes writes, B follows it, and DNS sends users to A.
+
+        *Idempotent:* yes; what runs is left alone. What is left of sites that were killed, these or others, is removed.
+
+        Raises:
+            Refused: a program is missing, or this machine lets us make no namespaces; says which.
+            Retryable: a server did not answer in time; names its log.
+        """
+        if self.is_up():
+            return
+        require_namespaces()
+        _require_programs()
+        with _locked():
+            sweep()
+            self.down()
+            self._prepare()
+            say("making the network of the two sites")
+            self.network.make()
+            self._write_files()
+            self._start_supervisord()
+        say("starting etcd, HAProxy, PowerDNS and Patroni")
+        for name in ("etcd-a", "etcd-b", "edge-a", "edge-b", "dns", "a1"):
+            self.supervisor.add(name)
+        self._await("dns", self._create_zone)
+        # It leads, as it was the first: the others come when it has begun to make the database.
+        self._await("a1", (self.data("a1") / "PG_VERSION").exists)
+        for name in ("a2", "a3"):
+            self.supervisor.add(name)
+        self._await("a1", lambda: self.role("a1") == "primary")
+        self._await("edge-a", self._leads_through_edge)
+        for name in ("b1", "b2", "app-a", "app-b"):
+            self.supervisor.add(name)
+        self._create_database()
+        for name in (*MEMBERS["a"][1:], *MEMBERS["b"][1:]):
+            self._await(name, lambda name=name: self._streams(name))  # type: ignore[misc]
+        self._await("a1", self._is_synchronous)
+        self._await("app-a", lambda: self._serves("a"))
+
+    def down(self) -> bool:
+        """Nothing of the sites runs, and nothing of their network is left; returns whether anything did.
+
+        *Idempotent:* yes.
+
+        Raises:
+            Unsafe: a process did not end.
+        """
+        was_up = self.is_up()
+        Network(Topology(0, self.mark), self.home).remove()
+        shutil.rmtree(self.run_folder, ignore_errors=True)
+        return was_up
+
+    def address(self, host: str, network: str = "") -> str:
+        """Return a host's address: the first one, or that in the network."""
+        return self.topology.address(host, network)
+
+    def secret(self, name: str) -> str:
+        """Return one of the sites' generated secrets."""
+        return (self.home / "secrets" / name).read_text().strip()
+
+    def logs(self, name: str) -> Path:
+        """Return the log of one of the servers."""
+        return self.home / "logs" / f"{name}.log"
+
+    def door(self, site: str) -> Path:
+        """Return the map file by which HAProxy knows whether a site's users are let in."""
+        return self.home / "edges" / site / "door.map"
+
+    def edge_socket(self, site: str) -> Path:
+        """Return the runtime socket of a site's HAProxy."""
+        return self.run_folder / f"edge-{site}.sock"
+
+    def data(self, name: str) -> Path:
+        """Return the folder of a node's database."""
+        return self.home / "nodes" / name / "data"
+
+    def patroni_file(self, name: str) -> Path:
+        """Return a node's configuration, which patronictl reads, too."""
+        return self.home / "nodes" / name / "patroni.yml"
+
+    def dsn(self, host: str, user: str = DATABASE, database: str = DATABASE) -> str:
+        """Return the address, password included, of the database on a node or by a name that users resolve."""
+        place = host if host == DATABASE_NAME else self.address(host)
+        return f"postgresql://{user}:{self.secret(user)}@{place}:{DATABASE_PORT}/{database}?connect_timeout=2"
+
+    def role(self, name: str) -> str:
+        """Return what Patroni says a node is; '' where it does not answer."""
+        with contextlib.suppress(httpx.HTTPError, ValueError):
+            return str(self._ask(name)["role"])
+        return ""
+
+    def kill_host(self, name: str) -> None:
+        """Every process on the host was killed with -9, and none is there: as if its power were off.
+
+        A database node stays so until `start_host`; what else there is, is started again by its supervisor.
+        *Idempotent:* yes.
+        """
+        while found := self.network.processes(name):
+            self.network.signal(name, found)
+            time.sleep(0.02)
+
+    def start_host(self, name: str) -> None:
+        """The host's server has been started. *Idempotent:* yes."""
+        self.supervisor.add(name)
+
+    def _ask(self, name: str) -> dict[str, object]:
+        found = httpx.get(f"http://{self.address(name)}:{PATRONI_PORT}/patroni", timeout=2).json()
+        return dict(found)
+
+    def _leads_through_edge(self) -> bool:
+        """Return whether the leader of site A answers where the other site asks for it."""
+        address = f"host={self.address('edge-a', WAN)} port={LEADER_PORT} connect_timeout=2"
+        return PGconn.ping(address.encode()) == Ping.OK
+
+    def _streams(self, name: str) -> bool:
+        with contextlib.suppress(httpx.HTTPError, ValueError):
+            return self._ask(name).get("replication_state") == "streaming"
+        return False
+
+    def _is_synchronous(self) -> bool:
+        """Return whether a commit waits for a second node."""
+        return any(self._ask(name).get("sync_standby") for name in MEMBERS["a"][1:])
+
+    def _serves(self, site: str) -> bool:
+        with contextlib.suppress(httpx.HTTPError):
+            url = f"http://{self.address(f'edge-{site}', WAN)}:{APPLICATION_PORT}/health/ready"
+            return httpx.get(url, timeout=2).is_success
+        return False
+
+    def _prepare(self) -> None:
+        shutil.rmtree(self.home, ignore_errors=True)
+        user = find_user(USERS)
+        for name in ("logs", "secrets", "instances"):
+            (self.home / name).mkdir(parents=True)
+        (self.home / "secrets").chmod(0o700)
+        for name in (texts.SUPERUSER, texts.REPLICATOR, texts.OBSERVER, texts.API_USER, DATABASE, API_KEY, _TOKEN):
+            _write(self.home / "secrets" / name, secrets.token_urlsafe(24))
+        observer = f"postgresql://{texts.OBSERVER}:{self.secret(texts.OBSERVER)}@/postgres"
+        _write(self.home / "secrets" / OBSERVER_DSN, observer)
+        self.run_folder.mkdir(mode=0o755)
+        for name in (*(f"etcd-{site}" for site in SITES), *(f"edges/{site}" for site in SITES)):
+            own(self.home / name, user)
+        for name in (member for members in MEMBERS.values() for member in members):
+            own(self.home / "nodes" / name, user)
+            own(self.data(name), user)
+        own(self._dns_folder, user)
+        _write(self.home / "number", str(_free_number()))
+
+    def _write_files(self) -> None:
+        topology, user = self.topology, find_user(USERS)
+        passwords = {name: self.secret(name) for name in (texts.SUPERUSER, texts.REPLICATOR, texts.API_USER)}
+        for site, members in MEMBERS.items():
+            for name in members:
+                folder = self.patroni_file(name).parent
+                member = texts.Member(site, name, self.data(name), folder, find_binaries(), passwords)
+                _write(self.patroni_file(name), texts.patroni(topology, member), user.pw_uid if user else None)
+            _write(self.door(site), f"{texts.DOOR_KEY} open\n")
+            config = texts.edge(topology, site, self.edge_socket(site), self.door(site))
+            _write(self.home / "edges" / site / "haproxy.cfg", config)
+        zones = self._dns_folder / "zones.sqlite3"
+        make_zones(zones)
+        server = texts.DnsServer(
+            topology.address("dns"), DNS_PORT, DNS_API_PORT, topology.everything, zones, self._dns_folder
+        )
+        settings = texts.dns(server, self.secret(API_KEY))
+        _write(self._dns_folder / "pdns.conf", settings, user.pw_uid if user else None)
+        if user is not None:
+            os.chown(zones, user.pw_uid, user.pw_gid)
+        _write(self.home / "supervisord.conf", files.supervisord(self.run_folder, self.home, self._programs()))
+
+    def _programs(self) -> list[Program]:
+        user = as_user(find_user(USERS))
+
+        def on(host: str, argv: list[str], *, restarts: bool = True, **env: str) -> Program:
+            return Program(host, self.network.command(host, argv), env, restarts=restarts)
+
+        found = [on("dns", [*user, "pdns_server", f"--config-dir={self._dns_folder}"])]
+        for site, members in MEMBERS.items():
+            found.append(on(f"etcd-{site}", [*user, *texts.etcd(self.topology, site, self.home / f"etcd-{site}")]))
+            # As root: it reads the state that Slipway, as root in the lab, writes, and makes its own socket.
+            found.append(on(f"edge-{site}", ["haproxy", "-db", "-f", str(self.home / "edges" / site / "haproxy.cfg")]))
+            # As upstream's unit file has it (Restart=no): what has died is for the other nodes, and for people.
+            found += [
+                on(name, [*user, str(PYTHON), "-m", "patroni", str(self.patroni_file(name))], restarts=False)
+                for name in members
+            ]
+            found.append(
+                on(
+                    f"app-{site}",
+                    [*user, sys.executable, "-m", "campus"],
+                    HOST=self.address(f"app-{site}"),
+                    PORT=str(INSTANCE_PORT),
+                    PYTHONPATH=str(ROOT / "examples" / "campus"),
+                    CAMPUS_DATABASE_URL=self._inside(site),
+                    CAMPUS_TOKEN_SECRET=self.secret(_TOKEN),
+                    SLIPWAY_RELEASE=f"site-{site}",
+                )
+            )
+        return found
+
+    def _inside(self, site: str) -> str:
+        """Return the address of the site's own database, as its applications reach it: through the site's edge."""
+        place = self.address(f"edge-{site}", site)
+        return f"postgresql://{DATABASE}:{self.secret(DATABASE)}@{place}:{DATABASE_PORT}/{DATABASE}"
+
+    def _start_supervisord(self) -> None:
+        command = [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(self.home / "supervisord.conf")]
+        prefix = list(shell.ENDS_WITH_US) if self._ends_with_us else []
+        shell.detach([*prefix, *self.network.command(SWITCH, command)], cwd=self.home, log=self.logs("supervisord"))
+
+        def answers() -> bool:
+            with contextlib.suppress(Retryable):
+                self.supervisor.processes()
+                return True
+            return False
+
+        self._await("supervisord", answers)
+
+    def _create_zone(self) -> bool:
+        """The zone is on the DNS server, and its names point at site A; returns false while the server is away."""
+        api = f"http://{self.address('dns')}:{DNS_API_PORT}/api/v1/servers/localhost/zones"
+        place = self.address("edge-a", WAN)
+        names = [
+            {"name": f"{name}.", "type": "A", "ttl": DNS_TTL_S, "records": [{"content": place, "disabled": False}]}
+            for name in (APPLICATION_NAME, DATABASE_NAME)
+        ]
+        zone = {"name": f"{DOMAIN}.", "kind": "Native", "nameservers": [f"ns.{DOMAIN}."], "rrsets": names}
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.post(api, json=zone, headers={"X-API-Key": self.secret(API_KEY)}, timeout=2).status_code == 201
+        return False
+
+    def _create_database(self) -> None:
+        with psycopg.connect(self.dsn("a1", texts.SUPERUSER, "postgres"), autocommit=True) as connection:
+            for role, clause in ((DATABASE, ""), (texts.OBSERVER, " in role pg_monitor")):
+                password = connection.pgconn.encrypt_password(
+                    self.secret(role).encode(), role.encode(), b"scram-sha-256"
+                ).decode()
+                connection.execute(
+                    sql.SQL("create role {} login password {}" + clause).format(
+                        sql.Identifier(role), sql.Literal(password)
+                    )
+                )
+            # A node's own history is in a file; see docs/how-to/connect-sites.md.
+            connection.execute(
+                sql.SQL("grant execute on function pg_read_file(text, bigint, bigint, boolean) to {}").format(
+                    sql.Identifier(texts.OBSERVER)
+                )
+            )
+            connection.execute(sql.SQL("create database {0} owner {0}").format(sql.Identifier(DATABASE)))
+
+    def _await(self, name: str, ready: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + _START_WITHIN_S
+        while not ready():
+            if time.monotonic() > deadline:
+                raise Retryable(
+                    f"{name} did not do as asked within {_START_WITHIN_S:g} s",
+                    on=f"the two sites in {self.home}",
+                    state="the rest of the sites runs",
+                    next_action=f"read {self.logs(name)}; 'slipway sites down', then start them again",
+                )
+            time.sleep(0.1)
+
+
+def make_zones(database: Path) -> None:
+    """The file is a database for PowerDNS, without zones. *Idempotent:* no."""
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.executescript(_SCHEMA.read_text())
+
+
+def sweep() -> tuple[str, ...]:
+    """Nothing is left of sites whose supervisor has ended; returns their marks. *Idempotent:* yes.
+
+    Raises:
+        Unsafe: a process did not end.
+    """
+    switches = sorted(NAMESPACES.glob(f"{_MARK}??????-{SWITCH}")) if NAMESPACES.is_dir() else []
+    dead = [path.name.partition("-")[0] for path in switches if not processes_in([path.name])]
+    for mark in dead:
+        Network(Topology(0, mark), NAMESPACES).remove()
+    return tuple(dead)
+
+
+@contextlib.contextmanager
+def _locked() -> Iterator[None]:
+    """Nobody else on this machine looks for dead sites, or chooses addresses, for the length of a `with`."""
+    descriptor = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _free_number() -> int:
+    """Return the number of a lab whose addresses nobody on this machine has."""
+    for number in range(_LABS):
+        with socket.socket() as probe:
+            try:
+                probe.bind((Topology(number, "").address("operator"), 0))
+            except OSError:
+                return number
+    raise Refused("all networks for sites are taken", on="198.18.0.0/16", next_action="end some: slipway sites down")
+
+
+def _require_programs() -> None:
+    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    missing = [name for name in ("etcd", "haproxy", "pdns_server", "setpriv") if not shutil.which(name, path=path)]
+    missing += [str(file) for file in (PYTHON, _SCHEMA) if not file.exists()]
+    if missing:
+        raise Refused(
+            f"the two sites need what is not installed: {', '.join(missing)}",
+            on="this machine",
+            next_action="'make programs' installs what they need",
+        )
+
+
+def _write(path: Path, text: str, owner: int | None = None) -> None:
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o600)
+    if owner is not None:
+        os.chown(path, owner, -1)
