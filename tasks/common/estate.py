@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from tasks.common.backups import BackupPlan
 from tasks.common.checks import Checks
+from tasks.common.failovers import FailoverPlan, RegionSpec, failover_problems
 from tasks.common.gates import Gate, name_problems, named
 from tasks.common.model import DriverSpec, Problem, Replicas, StrictModel, near, refuse
 from tasks.common.occasion import Occasion, Severity
@@ -142,6 +143,12 @@ class Estate(StrictModel):
     backups: dict[Name, BackupPlan] = Field(
         default_factory=dict, description="what is backed up, how, how long it is kept, and what a restore must achieve"
     )
+    regions: dict[Name, RegionSpec] = Field(
+        default_factory=dict, description="places that services run in, by name (DR-3)"
+    )
+    failovers: dict[Name, FailoverPlan] = Field(
+        default_factory=dict, description="what moves to another site, by name; 'slipway failover NAME'"
+    )
     checks: Checks = Field(default=Checks(), description="how the commands of pull requests are kept apart")
 
     @model_validator(mode="after")
@@ -149,7 +156,8 @@ class Estate(StrictModel):
         order = order_problems({name: each.promotes_from for name, each in self.environments.items()})
         channels = [(each.name, each.only) for each in self.notifications]
         windows = schedule_problems({name: each.only_in for name, each in self.schedules.items()}, self.windows)
-        refuse("Estate", [*order, *channel_problems(channels, self.environments), *windows])
+        moves = failover_problems(self.failovers, self.regions, self.services, self.environments)
+        refuse("Estate", [*order, *channel_problems(channels, self.environments), *windows, *moves])
         return self
 
 

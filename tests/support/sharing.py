@@ -24,6 +24,8 @@ SECONDS: Mapping[str, float] = {
     "tests/integration/sites/test_campus_at_sites.py": 60,
     "tests/acceptance/bad_input/test_faults.py": 100,
     "tests/integration/test_worker_service.py": 90,
+    "tests/integration/test_watch.py": 80,
+    "tests/integration/test_failover_flow.py": 60,
     "tests/integration/test_apply.py": 80,
     "tests/integration/test_left_out.py": 70,
     "tests/integration/test_scanners.py": 70,
