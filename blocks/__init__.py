@@ -86,8 +86,13 @@ DRIVERS: dict[str, dict[str, str]] = {
         "haproxy": "blocks.doors.haproxy:HaproxyDoor",
         "memory": "blocks.memory.sites:MemoryDoor",
     },
+    "visitor": {
+        "http": "blocks.visitor:HttpVisitor",
+        "memory": "blocks.memory.visitor:MemoryVisitor",
+    },
     "dns": {
         "powerdns": "blocks.dns.powerdns:PowerDns",
+        "route53": "blocks.dns.route53:Route53Dns",
         "memory": "blocks.memory.sites:MemoryDns",
     },
     "forge": {

@@ -35,24 +35,30 @@ class HttpProber:
         self._redact = context.secrets.redact
         self._tls = ssl.create_default_context()
 
-    def probe(self, base_url: str, checks: Sequence[HttpCheck]) -> tuple[HttpResult, ...]:
+    def probe(self, base_url: str, checks: Sequence[HttpCheck], *, address: str = "") -> tuple[HttpResult, ...]:
         """Return one result a check, in order; a request that fails is a result, not an error.
 
         *Idempotent:* as the requests are.
+
+        Args:
+            base_url: where the paths start.
+            checks: the requests.
+            address: that the connections are made to; '' where the system's resolver is asked for the host.
         """
         # A thread of its own, as the caller's may run an event loop already.
         with ThreadPoolExecutor(max_workers=1) as thread:
             return tuple(
-                thread.submit(asyncio.run, self._probe(base_url.rstrip("/"), check)).result() for check in checks
+                thread.submit(asyncio.run, self._probe(base_url.rstrip("/"), check, address)).result()
+                for check in checks
             )
 
-    async def _probe(self, base_url: str, check: HttpCheck) -> HttpResult:
+    async def _probe(self, base_url: str, check: HttpCheck, address: str) -> HttpResult:
         started = time.monotonic()
         answer = _Answer()
         try:
             # httpx bounds each read for itself, so that a server which sends a byte now and then would never be late.
             async with asyncio.timeout(check.within_s):
-                await self._ask(base_url, check, answer)
+                await self._ask(base_url, check, address, answer)
             problem = judge_answer(check, answer.status or 0, answer.text, self._redact)
         except (TimeoutError, httpx.TimeoutException):
             came = "no answer" if answer.status is None else f"status {answer.status}, but no end of the answer"
@@ -64,10 +70,14 @@ class HttpProber:
             problem = _explained(error, base_url)
         return HttpResult(check, not problem, answer.status, time.monotonic() - started, self._redact(problem))
 
-    async def _ask(self, base_url: str, check: HttpCheck, answer: "_Answer") -> None:
+    async def _ask(self, base_url: str, check: HttpCheck, address: str, answer: "_Answer") -> None:
+        url = httpx.URL(base_url + check.path)
+        # The name stays what the server is asked for, and what its certificate has to be for.
+        host, named = (url.netloc.decode(), {"sni_hostname": url.host}) if address else ("", {})
+        headers, at = ({"Host": host}, url.copy_with(host=address)) if address else ({}, url)
         async with (
             httpx.AsyncClient(verify=self._tls, trust_env=False, timeout=check.within_s) as client,
-            client.stream(check.method, base_url + check.path, json=check.json_body) as response,
+            client.stream(check.method, at, json=check.json_body, headers=headers, extensions=named) as response,
         ):
             answer.status = response.status_code
             answer.encoding = response.encoding or "utf-8"

@@ -154,8 +154,9 @@ def _automation(found: Automation, names: Mapping[UUID, str]) -> Resource:
 
 
 def _action(found: Mapping[str, Any], by_id: Mapping[str, str]) -> dict[str, object]:
-    if found["type"] == "run-deployment" and not (found["parameters"] or found["job_variables"]):
-        return {"run": by_id.get(found["deployment_id"], "another deployment")}
+    if found["type"] == "run-deployment" and not found["job_variables"]:
+        asked = {"parameters": found["parameters"]} if found["parameters"] else {}
+        return {"run": by_id.get(found["deployment_id"], "another deployment"), **asked}
     if found["type"] == "call-webhook":
         return {"call": ALARM, "payload": found["payload"]}
     return dict(found)
@@ -276,7 +277,8 @@ def _core(client: SyncPrefectClient, resource: Resource, *, enabled: bool) -> Au
 def _new_action(client: SyncPrefectClient, spec: Mapping[str, Any]) -> dict[str, Any]:
     if "run" in spec:
         deployment = client.read_deployment_by_name(spec["run"])
-        return {"type": "run-deployment", "source": "selected", "deployment_id": deployment.id}
+        asked = {"parameters": spec["parameters"]} if "parameters" in spec else {}
+        return {"type": "run-deployment", "source": "selected", "deployment_id": deployment.id, **asked}
     block = client.read_block_document_by_name(spec["call"], Webhook.get_block_type_slug())
     return {"type": "call-webhook", "block_document_id": block.id, "payload": spec["payload"]}
 

@@ -21,12 +21,15 @@ from deployments import (
     expectations_command,
     heartbeat_command,
     masking_command,
+    move_command,
     restore_command,
+    sites_command,
 )
 from deployments.lab.lab import Lab
 from deployments.receiver import commands as webhook_commands
 from deployments.shown import cells, print_json
 from deployments.terminal import As, Estate, Exit, Json, connect, err, out, var_folder, who
+from deployments.watching import commands as watching_commands
 from deployments.worker import commands as worker_commands
 from tasks.common.errors import Refused, Retryable, SlipwayError, Unsafe
 from tasks.common.units import show_percent
@@ -53,9 +56,15 @@ app.add_typer(backup_command.app, name="backup")
 app.add_typer(backups_command.app, name="backups")
 app.add_typer(expectations_command.app, name="expectations")
 app.add_typer(masking_command.app, name="masking")
+app.add_typer(sites_command.app, name="sites")
 app.command()(apply_command.apply)
 app.command()(backup_command.verify_backup)
 app.command()(restore_command.restore)
+app.command()(move_command.failover)
+app.command()(move_command.switchover)
+app.command()(move_command.failback)
+app.command()(watching_commands.watch)
+app.command()(watching_commands.vantage)
 app.command()(webhook_commands.receive)
 app.command()(webhook_commands.deliveries)
 app.command()(worker_commands.worker)
@@ -180,13 +189,13 @@ Reason = Annotated[str, typer.Option(help="why, for the record")]
 
 @app.command()
 def approve(run: Run, reason: Reason, name: As = "", estate: Estate = "") -> None:
-    """Say yes to a release or restore that waits for an answer; it goes on where it was."""
+    """Say yes to a release, restore or failover that waits for an answer; it goes on where it was."""
     _answer(run, "approve", reason, name, estate)
 
 
 @app.command()
 def reject(run: Run, reason: Reason, name: As = "", estate: Estate = "") -> None:
-    """Say no to a release or restore that waits for an answer; what is out is rolled back."""
+    """Say no to a release, restore or failover that waits for an answer; what is out is rolled back."""
     _answer(run, "reject", reason, name, estate)
 
 
@@ -199,6 +208,8 @@ def _answer(run: str, decision: str, reason: str, name: str, estate: str) -> Non
     ledger, answer = open_estate().ledger, {"decision": decision, "reason": reason, "name": name or who()}
     ledger.prepare()
     if restore_command.answer_restore(ledger.restores, run, answer):
+        return
+    if move_command.answer_move(ledger.moves, run, answer):
         return
     record = ledger.record(run)
     on = f"{record.kind} of {record.service} {record.release[:7]} to {record.environment}: {record.outcome}"

@@ -16,12 +16,13 @@ from tasks.common.restores import Restores, open_question
 if TYPE_CHECKING:
     from tasks.restore.request import RestoreRequest
 
-_FAILED = re.compile(r"^Flow run encountered an exception: \w+: ")
+FAILED = re.compile(r"^Flow run encountered an exception: \w+: ")
 _CODES = {
     "UNSAFE": Exit.UNSAFE,
     "Refused": Exit.REFUSED,
     "Failed (may be retried)": Exit.NOT_REACHABLE,
     "Failed (brought back)": Exit.ROLLED_BACK,
+    "Failed (taken back)": Exit.ROLLED_BACK,
 }
 
 
@@ -41,7 +42,7 @@ def restore(
     from tasks.restore.request import RestoreRequest
 
     path = os.environ.get("SLIPWAY_ESTATE", "")
-    request = RestoreRequest(plan=plan, to=to, backup=backup, at=_moment(at), estate=path, requested_by=who())
+    request = RestoreRequest(plan=plan, to=to, backup=backup, at=moment(at, "--at"), estate=path, requested_by=who())
     if plan_only:
         _show_plan(request, as_json)
         return
@@ -89,7 +90,7 @@ def _follow(run_id: str, what: str, as_json: bool) -> None:
     err.print(f"run {run_id}", style="dim")
     say = (lambda text: None) if as_json else (lambda text: out.print(text, markup=False, style="dim"))
     ended = runs.follow(run_id, say)
-    why = "" if ended.completed else _FAILED.sub("", ended.message)
+    why = "" if ended.completed else FAILED.sub("", ended.message)
     if as_json:
         print_json(asdict(ended))
     else:
@@ -118,7 +119,7 @@ def _show_plan(request: "RestoreRequest", as_json: bool) -> None:
         out.print(f"    {remark}", markup=False, soft_wrap=True)
 
 
-def _moment(text: str) -> datetime | None:
+def moment(text: str, option: str) -> datetime | None:
     """Return the point in time.
 
     Raises:
@@ -133,7 +134,7 @@ def _moment(text: str) -> datetime | None:
     if found is None or found.utcoffset() is None:
         raise Refused(
             f"{text!r} is no point in time with its zone",
-            on="the option --at",
+            on=f"the option {option}",
             next_action="write it as 2026-11-22T13:37:00Z, or 2026-11-22T14:37:00+01:00",
         )
     return found

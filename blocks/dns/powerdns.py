@@ -1,7 +1,5 @@
 """PowerDNS: changed by its API, and asked as a client asks it."""
 
-import ipaddress
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +7,8 @@ import httpx
 from pydantic import Field
 
 from blocks.context import Context
-from blocks.dns import query
+from blocks.dns import answers
+from blocks.dns.answers import Address
 from blocks.fence import held
 from tasks.common.errors import Refused, Retryable, SlipwayError
 from tasks.common.model import StrictModel
@@ -17,9 +16,6 @@ from tasks.common.secrets import SecretRef
 from tasks.common.sites import Answer
 
 _WITHIN_S = 2.0
-_SEEN_WITHIN_S = 5.0
-_LOOK_EVERY_S = 0.1
-_TTL_AT_MOST_S = 86_400
 _MAY_PASS = 500
 
 
@@ -42,8 +38,7 @@ class PowerDns:
     def __init__(self, settings: Settings, context: Context) -> None:
         self._settings = settings
         self._context = context
-        host, _, port = settings.server.rpartition(":")
-        self._server = (host.strip("[]"), int(port))
+        self._server = answers.place(settings.server)
         self._zone = settings.zone.rstrip(".").lower()
 
     @property
@@ -58,25 +53,7 @@ class PowerDns:
             Retryable: it does not answer.
             Refused: it is not the server of that name.
         """
-        try:
-            found = query.ask(self._server, name, within_s=_WITHIN_S)
-        except query.NoAnswer as error:
-            raise Retryable(
-                f"the DNS server does not answer: {error}",
-                on=self.where,
-                next_action="look whether PowerDNS runs, and whether its port can be reached from here",
-            ) from None
-        except ValueError as error:
-            raise Refused(str(error), on=self.where, next_action="correct the name") from None
-        if found.code not in (query.NO_ERROR, query.NAME_ERROR) or not found.authoritative:
-            raise Refused(
-                f"it is not the server of {name}",
-                on=self.where,
-                next_action="see with 'pdnsutil list-all-zones' what it has; ask the server that has this zone",
-                facts={"response code": found.code, "authoritative": found.authoritative},
-            )
-        addresses = tuple(sorted({address for address, _ in found.records}))
-        return Answer(name, addresses, min((ttl_s for _, ttl_s in found.records), default=0))
+        return answers.asked(self._server, name, self.where)
 
     def point(self, name: str, addresses: Sequence[str], ttl_s: int) -> None:
         """The server answers the name with these addresses and no others: read back by a query. *Idempotent:* yes.
@@ -85,43 +62,18 @@ class PowerDns:
             Refused: no such zone, no right to change it, or an address is none; nothing was changed.
             Retryable: it does not answer, or did not take the change in time.
         """
-        wanted = self._wanted(name, addresses, ttl_s)
+        wanted = answers.checked(name, self._zone, addresses, ttl_s, self.where)
         held(self._context.grant, self.where)
         self._change({"rrsets": [self._set(name, kind, wanted, ttl_s) for kind in ("A", "AAAA")]})
         expected = Answer(name, tuple(sorted(map(str, wanted))), ttl_s)
-        deadline = time.monotonic() + _SEEN_WITHIN_S
-        while (found := self.observe(name)) != expected:
-            if time.monotonic() > deadline:
-                raise Retryable(
-                    f"{name} is not answered as it was set",
-                    on=self.where,
-                    state=f"the API has taken the change; the server answers {', '.join(found.addresses) or 'nothing'}",
-                    next_action="wait for the server's own cache (query-cache-ttl), or for its backend's replication",
-                )
-            time.sleep(_LOOK_EVERY_S)
+        answers.await_answer(
+            lambda: self.observe(name),
+            expected,
+            self.where,
+            "wait for the server's own cache (query-cache-ttl), or for its backend's replication",
+        )
 
-    def _wanted(
-        self, name: str, addresses: Sequence[str], ttl_s: int
-    ) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
-        problem = ""
-        found = []
-        try:
-            found = [ipaddress.ip_address(address) for address in addresses]
-        except ValueError as error:
-            problem = str(error)
-        if not problem and not found:
-            problem = "no address was given"
-        if not problem and not 1 <= ttl_s <= _TTL_AT_MOST_S:
-            problem = f"a time to live of {ttl_s} s"
-        if not problem and name.lower() != self._zone and not name.lower().endswith(f".{self._zone}"):
-            problem = f"{name} is not in the zone"
-        if problem:
-            raise Refused(problem, on=self.where, next_action="correct the name, its addresses or its time to live")
-        return found
-
-    def _set(
-        self, name: str, kind: str, addresses: Sequence[ipaddress.IPv4Address | ipaddress.IPv6Address], ttl_s: int
-    ) -> dict[str, Any]:
+    def _set(self, name: str, kind: str, addresses: Sequence[Address], ttl_s: int) -> dict[str, Any]:
         version = 4 if kind == "A" else 6
         contents = sorted(str(address) for address in addresses if address.version == version)
         of_name: dict[str, Any] = {"name": f"{name}.", "type": kind}

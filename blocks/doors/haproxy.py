@@ -6,11 +6,12 @@ import time
 from pydantic import Field
 
 from blocks.context import Context
-from blocks.fence import Fence
+from blocks.fence import Fence, held
 from blocks.files import replacing, system_errors
 from blocks.routers.haproxy_api import RuntimeApi
 from blocks.routers.haproxy_files import read_map
 from tasks.common.errors import Refused, Retryable
+from tasks.common.lease import LeaseLost
 from tasks.common.model import StrictModel
 from tasks.common.sites import Door
 
@@ -23,7 +24,7 @@ _STATE = "whether it is open is not known: the file and the process may differ"
 
 
 class HaproxyDoor:
-    """Implements `SiteDoor` with HAProxy, whose every frontend asks the map (docs/how-to/connect-sites.md).
+    """Implements `SiteDoor` with HAProxy, whose every frontend for users asks the map (docs/how-to/connect-sites.md).
 
     Args:
         settings: which HAProxy.
@@ -34,14 +35,16 @@ class HaproxyDoor:
         """Settings of the driver `haproxy`."""
 
         socket: str = Field(description="HAProxy's runtime socket, 'level admin'")
-        map: str = Field(description="the map file that every frontend asks; HAProxy reads it when it starts")
+        map: str = Field(description="the map file that every frontend for users asks; read at HAProxy's start")
+        backends: list[str] = Field(min_length=1, description="backends of those frontends; their connections are cut")
 
     def __init__(self, settings: Settings, context: Context) -> None:
         self._map = context.resolve(settings.map)
         self._socket = context.resolve(settings.socket)
-        fence = Fence(self._map.with_suffix(".token"), context.grant, self.where)
-        self._fence = fence
-        self._api = RuntimeApi(self._socket, _WITHIN_S, fence)
+        self._grant = context.grant
+        self._backends = settings.backends
+        # It only asks here: what changes the door is told after the grant, whatever has changed it before.
+        self._api = RuntimeApi(self._socket, _WITHIN_S, Fence(self._map.with_suffix(".token"), None, self.where))
 
     @property
     def where(self) -> str:
@@ -94,16 +97,17 @@ class HaproxyDoor:
         self._set(_OPEN)
 
     def _set(self, value: str) -> None:
+        held(self._grant, self.where)
         # The file first: who is killed in between leaves a door of which it is seen that it does not hold.
-        with (
-            self._fence.changing(),
-            system_errors("the door's state cannot be persisted", self._map),
-            replacing(self._map) as file,
-        ):
+        with system_errors("the door's state cannot be persisted", self._map), replacing(self._map) as file:
             file.write(f"{KEY} {value}\n".encode())
         try:
-            self._api.set_map(self._map, KEY, value, state=_STATE)
+            held(self._grant, self.where)
+            if self._api.ask(f"set map {self._map} {KEY} {value}", state=_STATE):
+                self._api.ask(f"add map {self._map} {KEY} {value}", state=_STATE)
             found = self.observe()
+        except LeaseLost:
+            raise
         except Refused as refusal:
             raise Retryable(
                 refusal.what, on=self.where, state=_STATE, next_action=refusal.next_action, facts=refusal.facts
@@ -119,7 +123,7 @@ class HaproxyDoor:
     def _cut(self) -> int:
         """Every connection through the door has been told to end; returns how many there were."""
         found = list(csv.DictReader(self._api.ask("show stat -1 4 -1").removeprefix("# ").splitlines()))
-        busy = [row for row in found if int(row["scur"] or 0)]
+        busy = [row for row in found if row["pxname"] in self._backends and int(row["scur"] or 0)]
         for row in busy:
-            self._api.tell(f"shutdown sessions server {row['pxname']}/{row['svname']}", state=_STATE)
+            self._api.ask(f"shutdown sessions server {row['pxname']}/{row['svname']}", state=_STATE)
         return sum(int(row["scur"]) for row in busy)

@@ -79,8 +79,8 @@ Complete examples, which the tests load: [canary](examples/slipway.yaml), [blue-
 # The estate file
 
 An estate file describes one place where services run: its environments, and which drivers make up each. A complete
-example, which the tests load: [lab](examples/estate.yaml). Beside `driver`, a driver's part of the file holds the
-driver's own settings.
+example, which the tests load: [lab](examples/estate.yaml); one with two sites: [failover](examples/failover.yaml).
+Beside `driver`, a driver's part of the file holds the driver's own settings.
 """,
     "expectations-file": """\
 # The expectations file

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from tasks.common.backup_plans import BackupPlan
 from tasks.common.checks import Checks
 from tasks.common.drills import Drills, drill_problems
+from tasks.common.failovers import FailoverPlan, RegionSpec, failover_problems
 from tasks.common.gates import Gate, name_problems, named
 from tasks.common.model import DriverSpec, Problem, Replicas, StrictModel, near, refuse
 from tasks.common.occasion import Occasion, Severity
@@ -143,6 +144,12 @@ class Estate(StrictModel):
     backups: dict[Name, BackupPlan] = Field(
         default_factory=dict, description="what is backed up, how, how long it is kept, and what a restore must achieve"
     )
+    regions: dict[Name, RegionSpec] = Field(
+        default_factory=dict, description="places that services run in, by name (DR-3)"
+    )
+    failovers: dict[Name, FailoverPlan] = Field(
+        default_factory=dict, description="what moves to another site, by name; 'slipway failover NAME'"
+    )
     checks: Checks = Field(default=Checks(), description="how the commands of pull requests are kept apart")
     drills: Drills | None = Field(default=None, description="what failures may be practised on; nothing if left out")
 
@@ -152,7 +159,8 @@ class Estate(StrictModel):
         channels = [(each.name, each.only) for each in self.notifications]
         windows = schedule_problems({name: each.only_in for name, each in self.schedules.items()}, self.windows)
         drills = drill_problems(self.drills, self.backups, self.windows, self.services, self.environments)
-        refuse("Estate", [*order, *channel_problems(channels, self.environments), *windows, *drills])
+        moves = failover_problems(self.failovers, self.regions, self.services, self.environments)
+        refuse("Estate", [*order, *channel_problems(channels, self.environments), *windows, *drills, *moves])
         return self
 
 

@@ -44,7 +44,7 @@ def emit(happened: Happened, redact: Callable[[str], str]) -> None:
 
 def _run_of(happened: Happened) -> list[dict[str, str]]:
     """Return the run that it is about; the one that sends it is attached by Prefect, with its name."""
-    if happened.run in ("", flow_run.get_id()):
+    if happened.run in ("", flow_run.get_id()) or not happened.of_a_run:
         return []
     return [{"prefect.resource.id": f"prefect.flow-run.{happened.run}", "prefect.resource.role": "flow-run"}]
 

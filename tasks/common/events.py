@@ -28,6 +28,11 @@ EVENTS = {
     "slipway.restore.approval-wanted": "A restore waits for a person's answer.",
     "slipway.restore.finished": "A restored server answers on the address of its target.",
     "slipway.restore.failed": "A restore has failed, or was rejected; its error says why.",
+    "slipway.failover.approval-wanted": "A failover, switchover or failback waits for a person's answer.",
+    "slipway.failover.finished": "Users are served by the site that `region` names.",
+    "slipway.failover.failed": "A failover, switchover or failback has failed, or was rejected; its error says why.",
+    "slipway.site.down": "A quorum of vantage points finds a site or its database down; `failover` starts by it.",
+    "slipway.site.up": "A quorum of vantage points finds a site well again that was down.",
 }
 """When each of them is sent, by name."""
 
@@ -39,7 +44,13 @@ PAYLOAD = {
     "commit": "the whole hash of the commit",
     "plan": "name of the backup plan",
     "backup": "the backup's id in the catalogue",
-    "run": "id of the run that it is about",
+    "failover": "name of the failover",
+    "kind": "failover, switchover or failback; of a site: what was found",
+    "region": "the site: where users are served, or what was found down",
+    "points": "how many vantage points have found it",
+    "quorum": "how many it takes",
+    "since": "since when, by the clock of the watch",
+    "run": "id of the run that it is about, or of the outage",
     "error": "one line: why it ended so, or what was found",
 }
 """What each value of a payload is. All are text, and empty where there is none."""
@@ -64,6 +75,12 @@ class Happened:
     commit: str = ""
     plan: str = ""
     backup: str = ""
+    failover: str = ""
+    kind: str = ""
+    region: str = ""
+    points: str = ""
+    quorum: str = ""
+    since: str = ""
     run: str = ""
     error: str = ""
     ends_run: bool = False
@@ -78,10 +95,16 @@ class Happened:
             raise ValueError(f"{self.name} is not among the events of tasks/common/events.py")
 
     @property
+    def of_a_run(self) -> bool:
+        """Return whether `run` is a run's id; else it is an outage's."""
+        return not self.name.startswith("slipway.site.")
+
+    @property
     def resource(self) -> dict[str, str]:
         """Return what it has happened to, as labels.
 
-        The id is 'slipway.service.campus.production', 'slipway.backup.lab.campus-db' or 'slipway.estate.lab'.
+        The id is 'slipway.service.campus.production', 'slipway.backup.lab.campus-db',
+        'slipway.failover.lab.campus' or 'slipway.estate.lab'.
         """
         labels = {"slipway.estate": self.estate}
         if self.plan:
@@ -90,6 +113,13 @@ class Happened:
                 "prefect.resource.name": f"backups of {self.plan}",
                 **labels,
                 "slipway.plan": self.plan,
+            }
+        if self.failover:
+            return {
+                "prefect.resource.id": f"slipway.failover.{self.estate}.{self.failover}",
+                "prefect.resource.name": f"failover of {self.failover}",
+                **labels,
+                "slipway.failover": self.failover,
             }
         if not self.service:
             return {

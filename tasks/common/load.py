@@ -14,6 +14,7 @@ from tasks.common.drills import Drills, Experiment, drill_problems
 from tasks.common.errors import Refused
 from tasks.common.estate import Environment, Estate, NotificationChannel, channel_problems, order_problems
 from tasks.common.expectations import Suite, suites_problems
+from tasks.common.failovers import FailoverPlan, RegionSpec, failover_problems
 from tasks.common.gates import Gate, name_problems
 from tasks.common.masking import Masking
 from tasks.common.mistakes import M, mistakes, problem_mistakes, show, validate
@@ -96,6 +97,7 @@ def load_estate(
             found += problem_mistakes(_check_problems(document), document)
             found += problem_mistakes(_webhook_problems(document), document)
             found += problem_mistakes(_drill_problems(document), document)
+            found += problem_mistakes(_failover_problems(document), document)
         for place in _driver_places(document):
             found += _driver_mistakes(document, place, settings_models, known)
     return _sound(file, found, origin, "docs/reference/estate-file.md")
@@ -244,6 +246,23 @@ def _webhook_problems(document: Document) -> Iterator[Problem]:
         yield from (replace(each, place=(*source, *each.place)) for each in problems)
 
 
+def _failover_problems(document: Document) -> list[Problem]:
+    """Find what does not fit between the sound failovers and regions of an estate that has mistakes elsewhere."""
+    plans, regions = (
+        {str(place[-1]): _piece(document, place, model) for place in _matches(document.data, (key, "*"))}
+        for key, model in (("failovers", FailoverPlan), ("regions", RegionSpec))
+    )
+    sound = {name: plan for name, plan in plans.items() if isinstance(plan, FailoverPlan)}
+    # A region, service or environment with mistakes is known by its name.
+    known = {name: region for name, region in regions.items() if isinstance(region, RegionSpec)}
+    wrong = {name for name in regions if name not in known}
+    services, environments = (
+        [str(place[-1]) for place in _matches(document.data, (key, "*"))] for key in ("services", "environments")
+    )
+    found = failover_problems(sound, known, services, environments)
+    return [each for each in found if each.place[-1] not in wrong]
+
+
 def _names(document: Document, pattern: Place) -> list[tuple[Place, str]]:
     named = [(place, document.at((*place, "name"))) for place in _matches(document.data, pattern)]
     return [(place, name) for place, name in named if isinstance(name, str)]
@@ -337,6 +356,10 @@ def _driver_places(document: Document) -> Iterator[Place]:
     yield from _matches(document.data, ("backups", "*", "verification", "database"))
     yield from _matches(document.data, ("backups", "*", "verification", "scratch"))
     yield from _matches(document.data, ("backups", "*", "targets", "*", "server"))
+    yield from _matches(document.data, ("failovers", "*", "sites", "*", "cluster"))
+    yield from _matches(document.data, ("failovers", "*", "sites", "*", "door"))
+    yield from _matches(document.data, ("failovers", "*", "dns"))
+    yield from _matches(document.data, ("failovers", "*", "visitor"))
     for name in _driver_fields(Estate):
         yield (name,)
     for place in _matches(document.data, ("environments", "*")):

@@ -25,10 +25,6 @@ class Closed(StrEnum):
     """How a move has come to its end: nothing of it is left to do."""
 
     REACHED = "reached"
-    REJECTED = "rejected"
-    """It ended before anything was changed."""
-    GIVEN_UP = "given up"
-    """Another move took its place before its point of no return."""
     TURNED_BACK = "turned back"
     """The site that served before serves again."""
 

@@ -5,10 +5,11 @@ from dataclasses import replace
 from datetime import datetime
 
 from tasks.common.errors import Refused, Retryable, Unsafe
+from tasks.common.failovers import Scope
 from tasks.common.moves import Move, MoveKind
 from tasks.common.sites import Cluster, ClusterRole, NodeState
 from tasks.common.units import show_duration, show_percent, show_size
-from tasks.failover.model import Decision, Detection, Finding, Loss, Rules, Scope, Seen, SiteSeen, Wish
+from tasks.failover.model import Decision, Detection, Finding, Loss, Rules, Seen, SiteSeen, Wish
 from tasks.failover.plan import way_back
 
 _NOTHING = Loss(0.0, 0, "planned: the old site stops to write, and the new one has everything before it is promoted")
@@ -97,7 +98,8 @@ def _carries_on(wish: Wish, begun: Move) -> bool:
 
 def _goes_back(wish: Wish, begun: Move, seen: Seen) -> bool:
     """Return whether the site is asked for that served, and the other one was never promoted."""
-    untouched = not begun.promoting or seen.sites[begun.target].stopped_writing
+    target = seen.sites[begun.target]
+    untouched = not target.leads and (not begun.promoting or target.stopped_writing)
     return wish.kind is MoveKind.SWITCHOVER and wish.to == begun.source and not begun.way_back and untouched
 
 

@@ -5,8 +5,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from tasks.common.errors import Refused
+from tasks.common.failovers import Scope
 from tasks.common.moves import Move, MoveKind
 from tasks.common.sites import Answer, Cluster, ClusterRole, Door, Region
+
+
+class TakenBack(Refused):
+    """A planned move has failed after it had changed something, and the site that served before serves again."""
+
+    meaning = "Failed (taken back)"
 
 
 @dataclass(frozen=True)
@@ -84,15 +92,6 @@ class Seen:
         """Return the sites but for those named, by DR priority."""
         rest = [site for name, site in self.sites.items() if name not in names]
         return tuple(sorted(rest, key=lambda site: (site.region.priority, site.name)))
-
-
-class Scope(StrEnum):
-    """How far a service reaches, which says who decides."""
-
-    REGIONAL = "regional"
-    """It serves one residency zone, and fails over within it by itself."""
-    GLOBAL = "global"
-    """Everybody uses it: a person is asked before it fails over."""
 
 
 class Finding(StrEnum):
@@ -266,6 +265,21 @@ class Step:
             Act.POINT: f" there: {', '.join(self.names)}",
         }
         return f"{self.site}: {self.act}{more.get(self.act, '')}"
+
+
+@dataclass(frozen=True)
+class Visited:
+    """What came of one request that was sent as a user.
+
+    Args:
+        label: what it shows.
+        problem: why it was not answered as it must be; '' where it was.
+        took_s: until the end of the answer.
+    """
+
+    label: str
+    problem: str
+    took_s: float
 
 
 @dataclass(frozen=True)

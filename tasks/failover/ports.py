@@ -9,7 +9,9 @@ can raise, besides what is said there: LeaseLost, and Refused where there is no 
 from collections.abc import Sequence
 from typing import Protocol
 
+from tasks.common.model import HttpCheck
 from tasks.common.sites import Answer, Cluster, Door, Upstream
+from tasks.failover.model import Visited
 
 
 class SiteCluster(Protocol):
@@ -107,9 +109,11 @@ class SiteCluster(Protocol):
 
 
 class SiteDoor(Protocol):
-    """The entrance of users at a site, with the site's uplink: what is closed lets no user, and no change, in or out.
+    """The entrance of users at a site: from outside, and of the site's own applications to its database.
 
-    A site that cannot be reached otherwise is fenced by closing its door, which is somewhere else (a router).
+    What is closed lets no user in. What the other site's replication comes by stays open: a planned move closes the
+    door before the standby has caught up. A site that cannot be reached otherwise is fenced by closing its door, so it
+    is on another machine than the site's databases (a router, an edge).
     """
 
     @property
@@ -167,5 +171,21 @@ class Dns(Protocol):
         Raises:
             Refused: the server has no such zone, takes no changes from us, or an address is none; nothing was changed.
             Retryable: it does not answer, or did not take the change in time.
+        """
+        ...
+
+
+class Visitor(Protocol):
+    """Sends requests as a user does, to the address that the DNS has given."""
+
+    def visit(self, url: str, address: str, checks: Sequence[HttpCheck]) -> tuple[Visited, ...]:
+        """Return what came of each request, in order; one that fails is a result, not an error.
+
+        *Idempotent:* as the requests are.
+
+        Args:
+            url: the service's, with the name that users ask for.
+            address: that the connection is made to, in place of what the machine's own resolver says.
+            checks: the requests.
         """
         ...

@@ -90,7 +90,7 @@ def test_move_that_was_turned_back_has_left_its_source_serving(moves: Moves) -> 
     moves.note(decided("run-1"))
     moves.note(note("run-1", "run-1", ENDED, closed="turned back"))
     moves.note(decided("run-2", source="a", target="c"))
-    moves.note(note("run-2", "run-2", ENDED, closed="rejected"))
+    moves.note(note("run-2", "run-2", ENDED, error="refused"))
     assert last_target(moves.history("shop", 9)) == "a"
 
 

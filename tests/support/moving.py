@@ -11,16 +11,18 @@ from blocks.context import Context
 from blocks.memory.moves import MemoryMoves
 from blocks.memory.sites import MemoryCluster, MemoryDns, MemoryDoor
 from blocks.memory.world import MemorySite, MemoryWorld
+from tasks.common.failovers import Scope
 from tasks.common.moves import DECIDED, ENDED, PROMOTING, Closed, Move, MoveKind, MoveNote, last_target, open_move
 from tasks.common.sites import ClusterRole, Region, RegionRole
 from tasks.failover.carry import OpenSite, Tools, carry_out, look
 from tasks.failover.decide import decide
-from tasks.failover.model import Decision, Phase, Rules, Scope, Step, Wish
+from tasks.failover.model import Decision, Phase, Rules, Step, Wish
 from tests.support.grants import holding
 
 NAME = "shop.example.org"
 RULES = Rules("shop", Scope.REGIONAL, rpo_s=300.0, names=(NAME,), ttl_s=5, system_id="1")
 ADDRESSES = {"a": ("10.1.0.1",), "b": ("10.2.0.1",), "c": ("10.3.0.1",)}
+ADDRESSES |= {"north": ADDRESSES["a"], "south": ADDRESSES["b"]}
 ZONES = {"a": "eu", "b": "eu", "c": "eu"}
 
 
@@ -28,13 +30,13 @@ class Killed(BaseException):
     """The run is dead: nothing that it had in its hands is done any more."""
 
 
-def two_sites(*, third: bool = False) -> MemoryWorld:
-    """Return a world whose users are at a, which b (and c) follow."""
-    world = MemoryWorld(names={NAME: (list(ADDRESSES["a"]), RULES.ttl_s)})
-    world.sites["a"] = MemorySite("a:5432", ClusterRole.PRIMARY, door_open=True)
-    for name in ("b", "c") if third else ("b",):
-        world.sites[name] = MemorySite(f"{name}:5432", ClusterRole.STANDBY, follows="a:5432")
-    world.write("a", "first")
+def two_sites(first: str = "a", second: str = "b", *, third: bool = False) -> MemoryWorld:
+    """Return a world whose users are at the first site, which the second (and c) follow."""
+    world = MemoryWorld(names={NAME: (list(ADDRESSES[first]), RULES.ttl_s)})
+    world.sites[first] = MemorySite(f"{first}:5432", ClusterRole.PRIMARY, door_open=True)
+    for name in (second, "c") if third else (second,):
+        world.sites[name] = MemorySite(f"{name}:5432", ClusterRole.STANDBY, follows=f"{first}:5432")
+    world.write(first, "first")
     world.stream()
     return world
 
@@ -116,8 +118,7 @@ class Stand:
         self.note(move, run_id, DECIDED, move.facts) if not decision.carried_on else None
         for phase in Phase:
             carry_out(phase, self.current(move), tools, lambda step: self._on_step(step, move, run_id))
-        closed = Closed.TURNED_BACK if move.way_back else Closed.REACHED
-        self.note(move, run_id, ENDED, {"closed": closed.value})
+        self.note(move, run_id, ENDED, {"closed": Closed.REACHED.value})
         return decision
 
     def current(self, move: Move) -> Move:

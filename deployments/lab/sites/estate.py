@@ -4,7 +4,17 @@ from typing import Any
 
 from deployments.lab.sites import texts
 from deployments.lab.sites.sites import API_KEY, OBSERVER_DSN, PATRONICTL, PYTHON, SiteLab
-from deployments.lab.sites.topology import DATABASE_PORT, DNS_API_PORT, DNS_PORT, DOMAIN, MEMBERS, PATRONI_PORT
+from deployments.lab.sites.topology import (
+    DATABASE_PORT,
+    DNS_API_PORT,
+    DNS_PORT,
+    DOMAIN,
+    HEALTH_PORT,
+    LEADER_PORT,
+    MEMBERS,
+    PATRONI_PORT,
+    WAN,
+)
 
 
 def cluster(lab: SiteLab, site: str) -> dict[str, Any]:
@@ -30,7 +40,24 @@ def cluster(lab: SiteLab, site: str) -> dict[str, Any]:
 
 def door(lab: SiteLab, site: str) -> dict[str, Any]:
     """Return the driver of a site's entrance."""
-    return {"driver": "haproxy", "socket": str(lab.edge_socket(site)), "map": str(lab.door(site))}
+    return {
+        "driver": "haproxy",
+        "socket": str(lab.edge_socket(site)),
+        "map": str(lab.door(site)),
+        "backends": ["primary", "application"],
+    }
+
+
+def site(lab: SiteLab, name: str) -> dict[str, Any]:
+    """Return a site of a failover."""
+    edge = lab.address(f"edge-{name}", WAN)
+    return {
+        "cluster": cluster(lab, name),
+        "door": door(lab, name),
+        "addresses": [edge],
+        "primary_at": f"{edge}:{LEADER_PORT}",
+        "health": {"site": f"http://{edge}/health/ready", "database": f"http://{edge}:{HEALTH_PORT}/primary"},
+    }
 
 
 def dns(lab: SiteLab) -> dict[str, Any]:

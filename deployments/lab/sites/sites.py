@@ -33,6 +33,7 @@ from deployments.lab.sites.topology import (
     DATABASE_NAME,
     DATABASE_PORT,
     DNS_API_PORT,
+    DNS_PORT,
     DOMAIN,
     INSTANCE_PORT,
     LEADER_PORT,
@@ -77,6 +78,11 @@ class SiteLab:
     def run_folder(self) -> Path:
         """Return the folder for sockets, in the temporary folder: their paths must be short."""
         return Path(tempfile.gettempdir()) / f"slipway-{self.mark}"
+
+    @property
+    def _dns_folder(self) -> Path:
+        """PowerDNS drops the right to enter folders that only root may: its own is where everybody may pass."""
+        return self.run_folder / "dns"
 
     @property
     def topology(self) -> Topology:
@@ -247,12 +253,12 @@ class SiteLab:
         observer = f"postgresql://{texts.OBSERVER}:{self.secret(texts.OBSERVER)}@/postgres"
         _write(self.home / "secrets" / OBSERVER_DSN, observer)
         self.run_folder.mkdir(mode=0o755)
-        for name in (*(f"etcd-{site}" for site in SITES), *(f"edges/{site}" for site in SITES), "dns"):
+        for name in (*(f"etcd-{site}" for site in SITES), *(f"edges/{site}" for site in SITES)):
             own(self.home / name, user)
         for name in (member for members in MEMBERS.values() for member in members):
             own(self.home / "nodes" / name, user)
             own(self.data(name), user)
-        own(self.run_folder / "own", user)
+        own(self._dns_folder, user)
         _write(self.home / "number", str(_free_number()))
 
     def _write_files(self) -> None:
@@ -266,11 +272,13 @@ class SiteLab:
             _write(self.door(site), f"{texts.DOOR_KEY} open\n")
             config = texts.edge(topology, site, self.edge_socket(site), self.door(site))
             _write(self.home / "edges" / site / "haproxy.cfg", config)
-        zones = self.home / "dns" / "zones.sqlite3"
-        with contextlib.closing(sqlite3.connect(zones)) as connection:
-            connection.executescript(_SCHEMA.read_text())
-        settings = texts.dns(topology, zones, self.run_folder / "own", self.secret(API_KEY))
-        _write(self.home / "dns" / "pdns.conf", settings, user.pw_uid if user else None)
+        zones = self._dns_folder / "zones.sqlite3"
+        make_zones(zones)
+        server = texts.DnsServer(
+            topology.address("dns"), DNS_PORT, DNS_API_PORT, topology.everything, zones, self._dns_folder
+        )
+        settings = texts.dns(server, self.secret(API_KEY))
+        _write(self._dns_folder / "pdns.conf", settings, user.pw_uid if user else None)
         if user is not None:
             os.chown(zones, user.pw_uid, user.pw_gid)
         _write(self.home / "supervisord.conf", files.supervisord(self.run_folder, self.home, self._programs()))
@@ -281,7 +289,7 @@ class SiteLab:
         def on(host: str, argv: list[str], *, restarts: bool = True, **env: str) -> Program:
             return Program(host, self.network.command(host, argv), env, restarts=restarts)
 
-        found = [on("dns", [*user, "pdns_server", f"--config-dir={self.home / 'dns'}"])]
+        found = [on("dns", [*user, "pdns_server", f"--config-dir={self._dns_folder}"])]
         for site, members in MEMBERS.items():
             found.append(on(f"etcd-{site}", [*user, *texts.etcd(self.topology, site, self.home / f"etcd-{site}")]))
             # As root: it reads the state that Slipway, as root in the lab, writes, and makes its own socket.
@@ -366,6 +374,12 @@ class SiteLab:
                     next_action=f"read {self.logs(name)}; 'slipway sites down', then start them again",
                 )
             time.sleep(0.1)
+
+
+def make_zones(database: Path) -> None:
+    """The file is a database for PowerDNS, without zones. *Idempotent:* no."""
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.executescript(_SCHEMA.read_text())
 
 
 def sweep() -> tuple[str, ...]:

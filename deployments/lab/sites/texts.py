@@ -9,9 +9,8 @@ from typing import Any
 from deployments.lab.sites.topology import (
     APPLICATION_PORT,
     DATABASE_PORT,
-    DNS_API_PORT,
-    DNS_PORT,
     ETCD_PORT,
+    HEALTH_PORT,
     INSTANCE_PORT,
     LEADER_PORT,
     MEMBERS,
@@ -168,20 +167,22 @@ def edge(topology: Topology, site: str, socket: Path, door: Path) -> str:
         socket: its runtime socket.
         door: the map file that says whether users are let in.
     """
+    # The door is for users. The other site follows past it, or a planned move could not catch up behind a closed door.
     ways = (
-        ("database", DATABASE_PORT, "primary", "/primary"),
-        ("following", LEADER_PORT, "leader", "/leader"),
+        (_frontend("database", "tcp", DATABASE_PORT, "primary", door), "primary", "/primary"),
+        (_frontend("following", "tcp", LEADER_PORT, "leader"), "leader", "/leader"),
     )
     parts = [_HEAD.format(socket=socket)]
-    for name, port, backend, path in ways:
+    for frontend, backend, path in ways:
         servers = "".join(
             f"  server {node} {topology.address(node)}:{DATABASE_PORT} check port {PATRONI_PORT}\n"
             for node in MEMBERS[site]
         )
-        parts.append(_frontend(name, "tcp", port, backend, door) + _DATABASE.format(name=backend, path=path) + servers)
+        parts.append(frontend + _DATABASE.format(name=backend, path=path) + servers)
     application = f"{topology.address(f'app-{site}')}:{INSTANCE_PORT}"
     parts.append(_frontend("application", "http", APPLICATION_PORT, "application", door))
     parts.append(_APPLICATION.format(address=application))
+    parts.append(_HEALTH.format(port=HEALTH_PORT))
     return "\n".join(parts)
 
 
@@ -213,30 +214,56 @@ backend application
   http-check expect status 200
   server campus {address} check inter 1s fastinter 250ms downinter 500ms fall 2 rise 1
 """
+# For whoever watches, past the door: whether a node here takes writes, as HAProxy's own checks of Patroni have it.
+_HEALTH = """\
+frontend health
+  mode http
+  bind :{port}
+  monitor-uri /primary
+  monitor fail if {{ nbsrv(primary) lt 1 }}
+"""
 
 
-def _frontend(name: str, mode: str, port: int, backend: str, door: Path) -> str:
-    return (
-        f"frontend {name}\n  mode {mode}\n  bind :{port}\n"
-        f"  tcp-request connection reject if {{ str({DOOR_KEY}),map({door},closed) -m str closed }}\n"
-        f"  default_backend {backend}\n"
-    )
+def _frontend(name: str, mode: str, port: int, backend: str, door: Path | None = None) -> str:
+    closed = f"  tcp-request connection reject if {{ str({DOOR_KEY}),map({door},closed) -m str closed }}\n"
+    return f"frontend {name}\n  mode {mode}\n  bind :{port}\n{closed if door else ''}  default_backend {backend}\n"
 
 
-def dns(topology: Topology, database: Path, run: Path, api_key: str) -> str:
+@dataclass(frozen=True)
+class DnsServer:
+    """Where a PowerDNS answers, and what it keeps.
+
+    Args:
+        address: of its own.
+        port: for clients, UDP and TCP.
+        api_port: for changes.
+        network: whoever is in it may use the API, with the key.
+        database: SQLite file with its zones.
+        run: folder for its control socket.
+    """
+
+    address: str
+    port: int
+    api_port: int
+    network: str
+    database: Path
+    run: Path
+
+
+def dns(server: DnsServer, api_key: str) -> str:
     """Return the configuration of PowerDNS. Nothing is cached: a change is what the next client is answered.
 
     *Source:* PowerDNS Authoritative Server 4.7, settings.
     """
     settings = {
         "launch": "gsqlite3",
-        "gsqlite3-database": database,
-        "local-address": topology.address("dns"),
-        "local-port": DNS_PORT,
+        "gsqlite3-database": server.database,
+        "local-address": server.address,
+        "local-port": server.port,
         "webserver": "yes",
-        "webserver-address": topology.address("dns"),
-        "webserver-port": DNS_API_PORT,
-        "webserver-allow-from": topology.everything,
+        "webserver-address": server.address,
+        "webserver-port": server.api_port,
+        "webserver-allow-from": server.network,
         "api": "yes",
         "api-key": api_key,
         "cache-ttl": 0,
@@ -247,7 +274,7 @@ def dns(topology: Topology, database: Path, run: Path, api_key: str) -> str:
         "guardian": "no",
         "disable-syslog": "yes",
         "write-pid": "no",
-        "socket-dir": run,
+        "socket-dir": server.run,
         "security-poll-suffix": "",
     }
     return "".join(f"{name}={value}\n" for name, value in settings.items())

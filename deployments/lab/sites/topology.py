@@ -29,6 +29,8 @@ PATRONI_PORT = 8008
 ETCD_PORT = 2379
 APPLICATION_PORT = 80
 INSTANCE_PORT = 8000
+HEALTH_PORT = 8009
+"""Of an edge: answers 200 on /primary while a node of the site takes writes."""
 DNS_PORT = 53
 DNS_API_PORT = 8081
 

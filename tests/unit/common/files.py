@@ -82,6 +82,10 @@ DRIVERS: dict[str, dict[str, type[BaseModel]]] = {
     "backup": {"pgbackrest": Anything},
     "database": {"postgresql": Anything},
     "scratch": {"postgresql": Anything},
+    "cluster": {"patroni": Anything},
+    "door": {"haproxy": Anything},
+    "dns": {"powerdns": Anything},
+    "visitor": {"http": Anything},
 }
 
 

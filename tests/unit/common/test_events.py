@@ -126,11 +126,12 @@ def test_every_event_of_the_table_is_sent_by_something_and_nothing_else_is() -> 
     capabilities = (
         "release/announce_steps",
         "restore/announce_steps",
+        "failover/announce_steps",
         "backup/steps",
         "verification/steps",
         "challenge/conclude_steps",
     )
-    senders = [f"tasks/{each}.py" for each in capabilities]
+    senders = [*(f"tasks/{each}.py" for each in capabilities), "deployments/watching/telling.py"]
     source = "".join((ROOT / each).read_text(encoding="utf-8") for each in senders)
     literal = set(re.findall(r'"(slipway\.[a-z.-]+)"', source))
     assert ends | {question_of(record(), "lab").name} | literal == EVENTS.keys()
@@ -148,9 +149,9 @@ def test_error_is_its_first_line_without_a_secret_or_its_half() -> None:
 
 
 def test_every_value_of_a_payload_is_redacted() -> None:
-    whole = Happened("slipway.reconcile.drift", *"abcdefghi")
+    whole = Happened("slipway.reconcile.drift", *"abcdefghijklmno")
     assert whole.payload(lambda text: f"<{text}>") == {
-        name: f"<{letter}>" for name, letter in zip(PAYLOAD, "abcdefghi", strict=True)
+        name: f"<{letter}>" for name, letter in zip(PAYLOAD, "abcdefghijklmno", strict=True)
     }
 
 

@@ -80,6 +80,7 @@ def test_documented_examples_are_all_of_the_folder() -> None:
     assert {path.name for path in EXAMPLES.iterdir()} == {
         *SERVICE_EXAMPLES,
         "estate.yaml",
+        "failover.yaml",
         "masking.yaml",
         "expectations",
     }

@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tasks.common.errors import Refused, Retryable, SlipwayError, Unsafe
+from tasks.common.failovers import Scope
 from tasks.common.moves import Move, MoveKind
 from tasks.common.sites import ClusterRole, Region, RegionRole
 from tasks.failover.carry import look
 from tasks.failover.decide import decide, show_loss
-from tasks.failover.model import Decision, Detection, Finding, Rules, Scope, Seen, SiteSeen, Wish
+from tasks.failover.model import Decision, Detection, Finding, Rules, Seen, SiteSeen, Wish
 from tests.support.moving import NAME, RULES, Stand, two_sites
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -221,6 +222,15 @@ def test_move_that_was_begun_is_carried_on_by_the_same_wish() -> None:
     begun = Move("run-0", MoveKind.FAILOVER, "a", "b", promoting=True)
     decision = ask(seen(), FAILOVER, begun=begun)
     assert decision.carried_on and decision.move == begun
+
+
+def test_failover_takes_over_from_a_switchover_that_died_between_fence_and_promotion() -> None:
+    def fenced(stand: Stand) -> None:
+        stand.world.sites["a"].role, stand.world.sites["a"].door_open = ClusterRole.FENCED, False
+
+    begun = Move("run-0", MoveKind.SWITCHOVER, "a", "b")
+    decision = ask(seen(fenced, down=False), detected(Finding.SITE_DOWN), begun=begun)
+    assert (decision.move.source, decision.move.target, decision.loss.seconds) == ("a", "b", 0)
 
 
 def test_planned_wish_waits_for_a_move_past_its_point_of_no_return() -> None:

@@ -7,9 +7,10 @@ from tests.support.docs import ROOT
 
 PLACES = {
     ROOT / f"tasks/{name}_steps.py"
-    for name in ("release/announce", "restore/announce", "challenge/conclude", "backup/source")
+    for name in ("release/announce", "restore/announce", "failover/announce", "challenge/conclude", "backup/source")
 }
 PLACES |= {ROOT / f"tasks/{name}/steps.py" for name in ("backup", "verification")}
+PLACES |= {ROOT / "deployments/watching/telling.py"}
 """One of each capability, and one that tells what is wrong with a source though its backup is right."""
 MODULES = sorted(path for name in ("flows", "tasks", "deployments") for path in (ROOT / name).rglob("*.py"))
 

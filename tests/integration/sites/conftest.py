@@ -1,0 +1,24 @@
+"""Both sites, started once for all tests of this folder, and whole before each of them."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.processes import short_folder
+from tests.support.sites import Sites, running_sites
+
+
+@pytest.fixture(scope="session")
+def both_sites() -> Iterator[Sites]:
+    """The two sites of the lab."""
+    with short_folder() as folder, running_sites(folder) as sites:
+        yield sites
+
+
+@pytest.fixture
+def sites(both_sites: Sites) -> Sites:
+    """The two sites, whole; the test before may have left them otherwise."""
+    if not both_sites.is_whole():
+        both_sites.lab.down()
+        both_sites.lab.up(print)
+    return both_sites
