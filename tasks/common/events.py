@@ -28,6 +28,9 @@ EVENTS = {
     "slipway.restore.approval-wanted": "A restore waits for a person's answer.",
     "slipway.restore.finished": "A restored server answers on the address of its target.",
     "slipway.restore.failed": "A restore has failed, or was rejected; its error says why.",
+    "slipway.drill.approval-wanted": "A live drill waits for a person's answer.",
+    "slipway.drill.passed": "A drill went as expected and met its objectives; every fault is undone.",
+    "slipway.drill.failed": "A drill did not begin, or did not go as it should; its error says why.",
 }
 """When each of them is sent, by name."""
 
@@ -39,6 +42,7 @@ PAYLOAD = {
     "commit": "the whole hash of the commit",
     "plan": "name of the backup plan",
     "backup": "the backup's id in the catalogue",
+    "drill": "name of the drill",
     "run": "id of the run that it is about",
     "error": "one line: why it ended so, or what was found",
 }
@@ -64,6 +68,7 @@ class Happened:
     commit: str = ""
     plan: str = ""
     backup: str = ""
+    drill: str = ""
     run: str = ""
     error: str = ""
     ends_run: bool = False

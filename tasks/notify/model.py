@@ -27,6 +27,8 @@ class Topic(StrEnum):
     """Whether the source of a plan gets rid of its WAL; the plan's name stands where a service's does."""
     RESTORE = "restore"
     """Whether a plan's data could be restored; 'PLAN into TARGET' stands where a service's name does."""
+    DRILL = "drill"
+    """Whether a failure that is practised goes as it should; the drill's name stands where a service's does."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from tests.support.docs import ROOT
 
 PLACES = {
     ROOT / f"tasks/{name}_steps.py"
-    for name in ("release/announce", "restore/announce", "challenge/conclude", "backup/source")
+    for name in ("release/announce", "restore/announce", "drill/announce", "challenge/conclude", "backup/source")
 }
 PLACES |= {ROOT / f"tasks/{name}/steps.py" for name in ("backup", "verification")}
 """One of each capability, and one that tells what is wrong with a source though its backup is right."""
