@@ -20,7 +20,7 @@ from blocks.lease_keeper import KeptLease, await_lease
 from tasks.common.drill_notes import ENDED, DrillNote
 from tasks.common.drills import DrillObjectives, Mode
 from tasks.common.errors import Refused, Retryable, SlipwayError, Unsafe
-from tasks.common.lease import scope_of
+from tasks.common.lease import Waiting, scope_of
 from tasks.common.lease_steps import holder
 from tasks.common.steps import ONCE, TRANSIENT
 from tasks.drill.announce_steps import announce_end
@@ -32,7 +32,9 @@ from tasks.drill.model import Injection, NodeSeen
 from tasks.drill.plan import injections, printed, targets
 from tasks.drill.request import DrillRequest
 
-_TTL_S = 60.0
+_TTL_S = 20.0
+_DIED_S = 5.0
+"""So much longer than a lease lasts it is waited for: that of a run that has died has expired by then."""
 
 
 @dataclass
@@ -168,24 +170,32 @@ def drilling(estate: OpenEstate, request: DrillRequest) -> Iterator[Drilling]:
 
 @task(name="lease", task_run_name="see that no other drill is on its way", **ONCE)
 def take_lease(estate: OpenEstate, request: DrillRequest) -> KeptLease:
-    """No other drill can begin in the estate.
+    """No other drill can begin in the estate. That of a run that has died is waited for until it has expired.
 
     Raises:
         Refused: one is on its way; which run.
     """
     leases, scope, log = estate.ledger.leases, scope_of("drill", estate.file.estate), get_run_logger()
+
+    def look(waiting: Waiting) -> None:
+        # That of a run that waits for an answer is good for longer than anybody waits here.
+        if waiting.left_s > _TTL_S + _DIED_S:
+            raise _taken(waiting.held_by, request)
+
     try:
-        lease = await_lease(leases, scope, holder(), _TTL_S, 0.0, log.info)
+        lease = await_lease(leases, scope, holder(), _TTL_S, _TTL_S + _DIED_S, log.info, look)
     except Refused as error:
         found = leases.find(scope)
-        by = found.holder if found is not None else "another run"
-        raise Refused(
-            f"the run {by} practises here: no second drill beside it",
-            on=request.drill,
-            next_action=f"let run {by} end, or cancel it in the Prefect UI; then start this one again",
-            facts=error.facts,
-        ) from error
+        raise _taken(found.holder if found is not None else "another run", request) from error
     return KeptLease(leases, lease, _TTL_S, log.warning)
+
+
+def _taken(by: str, request: DrillRequest) -> Refused:
+    return Refused(
+        f"the run {by} practises here: no second drill beside it",
+        on=request.drill,
+        next_action=f"let run {by} end, or cancel it in the Prefect UI; then start this one again",
+    )
 
 
 @contextmanager
