@@ -82,6 +82,7 @@ def test_documented_examples_are_all_of_the_folder() -> None:
         "estate.yaml",
         "masking.yaml",
         "expectations",
+        "drills",
     }
 
 
