@@ -18,6 +18,7 @@ from deployments import (
     apply_command,
     backup_command,
     backups_command,
+    drill_command,
     expectations_command,
     heartbeat_command,
     masking_command,
@@ -57,6 +58,8 @@ app.add_typer(backups_command.app, name="backups")
 app.add_typer(expectations_command.app, name="expectations")
 app.add_typer(masking_command.app, name="masking")
 app.add_typer(sites_command.app, name="sites")
+app.add_typer(drill_command.app, name="drill")
+app.command()(drill_command.reap)
 app.command()(apply_command.apply)
 app.command()(backup_command.verify_backup)
 app.command()(restore_command.restore)
@@ -189,13 +192,13 @@ Reason = Annotated[str, typer.Option(help="why, for the record")]
 
 @app.command()
 def approve(run: Run, reason: Reason, name: As = "", estate: Estate = "") -> None:
-    """Say yes to a release, restore or failover that waits for an answer; it goes on where it was."""
+    """Say yes to a release, restore, failover or drill that waits for an answer; it goes on where it was."""
     _answer(run, "approve", reason, name, estate)
 
 
 @app.command()
 def reject(run: Run, reason: Reason, name: As = "", estate: Estate = "") -> None:
-    """Say no to a release, restore or failover that waits for an answer; what is out is rolled back."""
+    """Say no to a release, restore, failover or drill that waits for an answer; what is out is rolled back."""
     _answer(run, "reject", reason, name, estate)
 
 
@@ -210,6 +213,8 @@ def _answer(run: str, decision: str, reason: str, name: str, estate: str) -> Non
     if restore_command.answer_restore(ledger.restores, run, answer):
         return
     if move_command.answer_move(ledger.moves, run, answer):
+        return
+    if drill_command.answer_drill(ledger.drills, run, answer):
         return
     record = ledger.record(run)
     on = f"{record.kind} of {record.service} {record.release[:7]} to {record.environment}: {record.outcome}"

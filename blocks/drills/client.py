@@ -9,8 +9,8 @@ itself.
 
 import http.client
 import json
-import math
 import os
+import random
 import signal
 import threading
 import time
@@ -32,6 +32,10 @@ LOOK_EVERY_S = 0.2
 _LOOK_WITHIN_S = 1.0
 _NICENESS = -10
 _LATE_S = 0.1
+AT_ONCE = 20
+"""Connections of a kind, as an application's pool has: more would be a flood when what was stopped goes on."""
+_PAUSE_AT_MOST_S = 0.5
+"""After a failure a sender waits for a random part of this: else all would ask at the same moment for ever."""
 _ORDER = "its variable says what it is to do; 'slipway drill start' sets it"
 
 
@@ -73,8 +77,8 @@ Attempt = Callable[[str, float], tuple[Result, str]]
 class _Lanes:
     """Who sends operations of one kind: as many at once as have to wait, the one that was busy last first."""
 
-    def __init__(self, kind: Kind, make: Callable[[], Attempt], at_most: int, log: "_LogFile", within_s: float) -> None:
-        self._kind, self._make, self._at_most, self._log, self._within_s = kind, make, at_most, log, within_s
+    def __init__(self, kind: Kind, make: Callable[[], Attempt], log: "_LogFile", within_s: float) -> None:
+        self._kind, self._make, self._log, self._within_s = kind, make, log, within_s
         self._idle: list[_Lane] = []
         self._count = 0
         self._lock = threading.Lock()
@@ -82,7 +86,7 @@ class _Lanes:
     def send(self, name: str, due_s: float) -> None:
         with self._lock:
             lane = self._idle.pop() if self._idle else None
-            if lane is None and self._count < self._at_most:
+            if lane is None and self._count < AT_ONCE:
                 self._count += 1
                 lane = _Lane(self._make(), self)
         if lane is None:
@@ -105,6 +109,8 @@ class _Lanes:
             # It was done, and too late for whoever waited: no loss if it is there, and no service either.
             result, why = Result.UNKNOWN if self._kind is Kind.WRITE else Result.FAIL, "answered too late"
         self._log.write(operation_line(Operation(name, self._kind, due_s, ended_s, result, why)))
+        if result is not Result.OK:
+            time.sleep(random.uniform(0, _PAUSE_AT_MOST_S))  # noqa: S311 - no secret
 
 
 class _Lane:
@@ -162,7 +168,7 @@ def serve(orders: Orders, stop: threading.Event) -> None:
     threads = []
     for kind, rate, make in kinds:
         if rate:
-            lanes = _Lanes(kind, make, math.ceil(rate * orders.within_s) + 1, log, orders.within_s)
+            lanes = _Lanes(kind, make, log, orders.within_s)
             threads.append(threading.Thread(target=_send_at_pace, args=(orders.run, kind, rate, lanes, log, stop)))
     for name, address in orders.nodes.items():
         threads.append(threading.Thread(target=_watch, args=(name, address, log, stop), daemon=True))

@@ -180,7 +180,7 @@ class Load(StrictModel):
     reads_per_s: int = Field(default=50, ge=0, le=1000, description="rows that are read a second; 0 for none")
     requests_per_s: int = Field(default=0, ge=0, le=1000, description="requests that are sent to the address for users")
     answered_within_s: PositiveDuration = Field(
-        default=2.0, alias="answered_within", description="who gets no answer in this time has got none"
+        default=2.0, alias="answered_within", le=4, description="who gets no answer in this time has got none"
     )
 
     @model_validator(mode="after")

@@ -33,6 +33,9 @@ EVENTS = {
     "slipway.failover.failed": "A failover, switchover or failback has failed, or was rejected; its error says why.",
     "slipway.site.down": "A quorum of vantage points finds a site or its database down; `failover` starts by it.",
     "slipway.site.up": "A quorum of vantage points finds a site well again that was down.",
+    "slipway.drill.approval-wanted": "A live drill waits for a person's answer.",
+    "slipway.drill.passed": "A drill went as expected and met its objectives; every fault is undone.",
+    "slipway.drill.failed": "A drill did not begin, or did not go as it should; its error says why.",
 }
 """When each of them is sent, by name."""
 
@@ -50,6 +53,7 @@ PAYLOAD = {
     "points": "how many vantage points have found it",
     "quorum": "how many it takes",
     "since": "since when, by the clock of the watch",
+    "drill": "name of the drill",
     "run": "id of the run that it is about, or of the outage",
     "error": "one line: why it ended so, or what was found",
 }
@@ -81,6 +85,7 @@ class Happened:
     points: str = ""
     quorum: str = ""
     since: str = ""
+    drill: str = ""
     run: str = ""
     error: str = ""
     ends_run: bool = False

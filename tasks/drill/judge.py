@@ -69,6 +69,11 @@ class Seen:
     bounds: str
     holds: bool
 
+    @property
+    def shown(self) -> str:
+        """Return its value in words."""
+        return "not known" if self.value is None else f"{self.value:g}"
+
 
 def look(experiment: Experiment, log: Log, phase: Phase, at_s: float) -> tuple[Seen, ...]:
     """Return every probe of a phase, as it is at a moment."""
@@ -230,9 +235,7 @@ def _wrong(found: Round, experiment: Experiment, objectives: DrillObjectives, lo
     if found.outcome is not found.expected:
         wrong.append(f"what came of it was {found.outcome.value}, and {found.expected.value} was expected")
     wrong += [
-        f"{each.phase}: {each.name} was {'not known' if each.value is None else f'{each.value:g}'}, not {each.bounds}"
-        for each in found.probes
-        if not each.holds
+        f"{each.phase}: {each.name} was {each.shown}, not {each.bounds}" for each in found.probes if not each.holds
     ]
     if not found.recovery.ended:
         wrong.append("service was not back when it ended")

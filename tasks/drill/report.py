@@ -105,10 +105,7 @@ def _nodes(rounds: Sequence[Round], cell: Callable[[str], str]) -> str:
 def _probes(rounds: Sequence[Round], cell: Callable[[str], str]) -> str:
     if not rounds or not rounds[-1].probes:
         return ""
-    rows = [
-        (each.phase, cell(each.name), "not known" if each.value is None else f"{each.value:g}", cell(each.bounds))
-        for each in rounds[-1].probes
-    ]
+    rows = [(each.phase, cell(each.name), each.shown, cell(each.bounds)) for each in rounds[-1].probes]
     return "## Probes\n\n" + table(("phase", "probe", "seen", "had to be"), rows)
 
 

@@ -29,6 +29,8 @@ class Topic(StrEnum):
     """Whether a plan's data could be restored; 'PLAN into TARGET' stands where a service's name does."""
     FAILOVER = "failover"
     """Whether users could be moved to another site; the failover's name stands where a service's does."""
+    DRILL = "drill"
+    """Whether a failure that is practised goes as it should; the drill's name stands where a service's does."""
 
 
 @dataclass(frozen=True)

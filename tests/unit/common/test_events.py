@@ -126,6 +126,7 @@ def test_every_event_of_the_table_is_sent_by_something_and_nothing_else_is() -> 
     capabilities = (
         "release/announce_steps",
         "restore/announce_steps",
+        "drill/announce_steps",
         "failover/announce_steps",
         "backup/steps",
         "verification/steps",
@@ -149,9 +150,9 @@ def test_error_is_its_first_line_without_a_secret_or_its_half() -> None:
 
 
 def test_every_value_of_a_payload_is_redacted() -> None:
-    whole = Happened("slipway.reconcile.drift", *"abcdefghijklmno")
+    whole = Happened("slipway.reconcile.drift", *"abcdefghijklmnop")
     assert whole.payload(lambda text: f"<{text}>") == {
-        name: f"<{letter}>" for name, letter in zip(PAYLOAD, "abcdefghijklmno", strict=True)
+        name: f"<{letter}>" for name, letter in zip(PAYLOAD, "abcdefghijklmnop", strict=True)
     }
 
 

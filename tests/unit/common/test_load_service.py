@@ -83,6 +83,7 @@ def test_documented_examples_are_all_of_the_folder() -> None:
         "failover.yaml",
         "masking.yaml",
         "expectations",
+        "drills",
     }
 
 

@@ -7,7 +7,14 @@ from tests.support.docs import ROOT
 
 PLACES = {
     ROOT / f"tasks/{name}_steps.py"
-    for name in ("release/announce", "restore/announce", "failover/announce", "challenge/conclude", "backup/source")
+    for name in (
+        "release/announce",
+        "restore/announce",
+        "failover/announce",
+        "drill/announce",
+        "challenge/conclude",
+        "backup/source",
+    )
 }
 PLACES |= {ROOT / f"tasks/{name}/steps.py" for name in ("backup", "verification")}
 PLACES |= {ROOT / "deployments/watching/telling.py"}

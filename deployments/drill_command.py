@@ -1,0 +1,250 @@
+"""The commands `slipway drill` and `slipway reap`: practise a failure, count it again, undo what was left over."""
+
+import os
+import signal
+import threading
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+from deployments.restore_command import exit_of
+from deployments.shown import print_json
+from deployments.terminal import Estate, Exit, Json, connect, err, out, who
+from tasks.common.drill_notes import DrillNote, DrillNotes, open_question
+from tasks.common.errors import Refused
+
+if TYPE_CHECKING:
+    from blocks.drills.undo_journal import UndoJournal
+    from tasks.drill.judge import Round
+
+app = typer.Typer(no_args_is_help=True, help="Practise failures: start a drill, list them, count one again.")
+Name = Annotated[str, typer.Argument(help="name of the drill, as its file has it")]
+_FAILED = "Flow run encountered an exception: "
+
+
+@app.command()
+def start(
+    drill: Name,
+    repeat: Annotated[int, typer.Option(min=1, max=100, help="so often, one after the other")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the plan, and break nothing")] = False,
+    estate: Estate = "",
+    wait: Annotated[bool, typer.Option(help="follow the run to its end, or only start it")] = True,
+    as_json: Json = False,
+) -> None:
+    """Break something on purpose, watch what becomes of it, put it right, and measure."""
+    connect(estate)
+    if dry_run:
+        steps = _plan(drill, repeat)
+        if as_json:
+            print_json({"steps": steps})
+        else:
+            for number, step in enumerate(steps, start=1):
+                out.print(f"{number:>2}. {step}", markup=False, soft_wrap=True)
+        return
+    from tasks.common.run_steps import start_run
+    from tasks.drill.request import DrillRequest
+
+    path = os.environ.get("SLIPWAY_ESTATE", "")
+    _place(drill)
+    run_id = start_run("drill", DrillRequest(drill=drill, repeat=repeat, estate=path, requested_by=who()))
+    if not wait:
+        print_json({"run": run_id}) if as_json else out.print(f"started run {run_id}")
+        return
+    _follow(run_id, drill, as_json)
+
+
+@app.command("list")
+def list_drills(
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="how many")] = 20,
+    estate: Estate = "",
+    as_json: Json = False,
+) -> None:
+    """List what can be practised, and how the latest drills went, newest first."""
+    connect(estate)
+    from blocks.drills.place import experiments_of
+    from blocks.estate import open_estate
+
+    opened = open_estate()
+    known = experiments_of(opened)
+    opened.ledger.prepare()
+    made = opened.ledger.drills.ended(None, limit)
+    if as_json:
+        drills = [{"drill": name, "title": each.title, "expect": each.expect} for name, each in known.items()]
+        print_json({"drills": drills, "runs": [asdict(each) for each in made]})
+        return
+    table = Table("drill", "on", "expected", "what happens", box=SIMPLE_HEAD)
+    for name, each in known.items():
+        table.add_row(name, each.cluster, each.expect.value, escape(each.title))
+    out.print(table)
+    table = Table("run", "ended", "drill", "rounds", "passed", "RTO", "lost", "how", box=SIMPLE_HEAD)
+    for note in made:
+        table.add_row(*_cells(note))
+    out.print(table if made else "  nothing was practised yet")
+
+
+@app.command()
+def recount(
+    run: Annotated[str, typer.Argument(help="id of the run, or its beginning")],
+    estate: Estate = "",
+    as_json: Json = False,
+) -> None:
+    """Count a drill again from the log of every operation, and compare with what is on record."""
+    connect(estate)
+    from blocks.drills.recounting import recounted
+    from blocks.estate import open_estate
+
+    opened = open_estate()
+    opened.ledger.prepare()
+    found = recounted(opened, run)
+    if as_json:
+        print_json([{"round": one.number, "rto_s": one.rto_s, "differs": list(wrong)} for one, wrong in found])
+    else:
+        for one, wrong in found:
+            out.print(_line(one), markup=False)
+            for each in wrong:
+                out.print(f"  DIFFERS {each}", style="red", markup=False)
+    if any(wrong for _, wrong in found):
+        raise typer.Exit(Exit.FAILED)
+
+
+def reap(
+    everything: Annotated[
+        bool, typer.Option("--all", help="undo also what has not expired: no drill may be on its way")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="go on looking until it is ended")] = False,
+    journal: Annotated[str, typer.Option(help="folder of the undo journal, where there is no estate file")] = "",
+    estate: Estate = "",
+) -> None:
+    """Undo faults that have outlived their drills. It needs neither the Prefect server nor a worker nor the ledger."""
+    found = _journal(journal, estate)
+    from blocks.drills.reaper import line_of
+
+    if watch:
+        _watch(found)
+        return
+    done, problems = found.reap(whatever=everything)
+    for each in done:
+        out.print(line_of(each), markup=False, soft_wrap=True)
+    left, _ = found.entries()
+    for entry in left:
+        out.print(f"in place: {entry}", markup=False)
+    if not done and not left and not problems:
+        out.print("nothing is left to undo")
+    if problems:
+        raise problems[0]
+    if any(each.undone is None or each.undone.by_hand for each in done):
+        raise typer.Exit(Exit.UNSAFE)
+
+
+def answer_drill(drills: DrillNotes, run: str, answer: dict[str, str]) -> bool:
+    """The drill that waits for an answer has it, and goes on; returns False where there is no such drill.
+
+    *Idempotent:* no; a second answer is refused.
+
+    Raises:
+        Refused: it does not wait for an answer, or waits no longer.
+        Retryable: the ledger or the Prefect server does not answer.
+    """
+    from tasks.common.run_steps import answer_run
+
+    notes = drills.notes(run)
+    if not notes:
+        return False
+    expires_at, first = open_question(notes), notes[0]
+    on = f"drill {first.drill} on {first.cluster}"
+    if expires_at is None or datetime.now(UTC) > expires_at:
+        raise Refused(
+            "this run does not wait for an answer" if expires_at is None else "the time for an answer is over",
+            on=on,
+            next_action="'slipway drill list' shows how it has ended; start it again if it is still wanted",
+        )
+    answer_run(first.run_id, answer)
+    out.print(f"{on}: {answer['decision']}; run {first.run_id[:8]} goes on", markup=False)
+    return True
+
+
+def _place(drill: str) -> Any:
+    from blocks.drills.place import DrillPlace
+    from blocks.estate import open_estate
+
+    return DrillPlace(open_estate(), drill)
+
+
+def _plan(drill: str, repeat: int) -> tuple[str, ...]:
+    from tasks.drill.plan import injections, printed, targets
+
+    place = _place(drill)
+    nodes = place.nodes.look() if place.nodes is not None else ()
+    found = injections(place.experiment, place.cluster, targets(place.experiment, place.cluster, nodes))
+    return printed(place.experiment, place.cluster, found, repeat)
+
+
+def _follow(run_id: str, drill: str, as_json: bool) -> None:
+    from deployments import runs
+
+    # A live drill is answered in another terminal: the id is said at once.
+    err.print(f"run {run_id}", style="dim")
+    ended = runs.follow(run_id, lambda text: None if as_json else out.print(text, markup=False, style="dim"))
+    why = "" if ended.completed else ended.message.removeprefix(_FAILED).partition(": ")[2]
+    if as_json:
+        print_json(asdict(ended))
+    else:
+        out.print(f"\ndrill {drill}: {ended.state}", markup=False)
+        if why:
+            out.print(why, markup=False)
+    if not ended.completed:
+        raise typer.Exit(exit_of(why))
+
+
+def _cells(note: DrillNote) -> tuple[str, ...]:
+    facts = note.facts
+    rto = facts.get("rto_s")
+    return (
+        note.run_id[:8],
+        f"{note.at:%m-%d %H:%M}",
+        note.drill,
+        str(facts.get("rounds", "")),
+        str(facts.get("passed", "")),
+        f"{rto:.1f} s" if isinstance(rto, int | float) else "",
+        str(facts.get("lost", "")),
+        escape((str(facts.get("error") or "").splitlines() or ["passed"])[0]),
+    )
+
+
+def _line(one: "Round") -> str:
+    lost = "not counted" if one.loss is None else f"{len(one.loss.lost)} of {one.loss.acknowledged} lost"
+    verdict = "; ".join(one.problems) or "passed"
+    return f"round {one.number}: {one.outcome.value}, RTO {one.rto_s:.2f} s, {lost}: {verdict}"
+
+
+def _journal(folder: str, estate: str) -> "UndoJournal":
+    from blocks.drills.undo_journal import UndoJournal
+
+    if folder:
+        if not Path(folder).is_dir():
+            raise Refused("there is no such folder", on=folder, next_action="name the folder of the undo journal")
+        return UndoJournal(Path(folder))
+    connect(estate)
+    from blocks.drills.place import journal_of
+    from blocks.estate import open_estate
+
+    return journal_of(open_estate())
+
+
+def _watch(journal: "UndoJournal") -> None:
+    from blocks.drills.reaper import on_duty, watch
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    journal.prepare()
+    with on_duty(journal.folder) as mine:
+        if not mine:
+            raise Refused("another reaper looks after it", on=str(journal.folder), next_action="leave it to that one")
+        watch(journal, lambda text: out.print(text, markup=False, soft_wrap=True), until_empty=False, stop=stop)
