@@ -104,7 +104,11 @@ class Sites:
 
     def wait_whole(self) -> None:
         """The sites are as they were at the start, but for who leads in A."""
-        wait_until(self.is_whole, within_s=_WHOLE_WITHIN_S, what="both sites whole again")
+        try:
+            wait_until(self.is_whole, within_s=_WHOLE_WITHIN_S, what="both sites whole again")
+        except AssertionError as error:
+            seen = [self.cluster(site).observe() for site in MEMBERS]
+            raise AssertionError(f"{error}; seen: {seen}") from None
 
     def rows(self, site: str) -> set[int]:
         """Return the ids that the site's leader has."""
