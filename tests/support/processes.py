@@ -84,9 +84,13 @@ def wait_until(
 
 def stands_still(pid: int) -> bool:
     """Return whether all threads of a process are stopped."""
-    # The second field, the name in brackets, may hold blanks.
-    states = [path.read_text().rpartition(") ")[2][0] for path in Path(f"/proc/{pid}/task").glob("*/stat")]
-    return set(states) == {"T"}
+    states = set()
+    for path in Path(f"/proc/{pid}/task").glob("*/stat"):
+        # A thread may have ended since they were listed.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            # The second field, the name in brackets, may hold blanks.
+            states.add(path.read_text().rpartition(") ")[2][0])
+    return states == {"T"}
 
 
 @contextlib.contextmanager
