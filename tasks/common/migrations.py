@@ -1,0 +1,87 @@
+"""What other capabilities have to know of migrations: their phases, and where each one stands. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """A phase of a migration, in this order (MIG-1)."""
+
+    PREPARE = "prepare"
+    """Expand: only adds; the code that runs does not notice."""
+    EXECUTE = "execute"
+    """Backfill: in batches."""
+    VALIDATE = "validate"
+    """Nothing is left to fill, and nothing inconsistent."""
+    CLEANUP = "cleanup"
+    """Contract: the old shape goes."""
+
+
+PHASES = tuple(Phase)
+"""All phases, in order."""
+
+
+class MigrationState(StrEnum):
+    """How a migration stands in a database."""
+
+    PENDING = "pending"
+    """Nothing of it was begun, or all of it was undone."""
+    UNDER_WAY = "under way"
+    """Begun; `Standing.done` says how far. Nothing need be at work on it just now."""
+    UNDOING = "undoing"
+    """It is being undone, or that was interrupted."""
+    APPLIED = "applied"
+    """Every phase is done."""
+    FAILED = "failed"
+    """It has failed, and is not undone: a person looks at it."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where one migration stands in one database.
+
+    Args:
+        name: of the migration: '0003_merge_names'.
+        state: as above.
+        done: the last phase that is complete; None where none is.
+        version: the version schema that its clients name; '' where it has none.
+        no_return: the phase with which the point of no return is passed.
+        past_return: whether that phase was begun, and nothing can be undone any more.
+        began_at: when this attempt began; None where it has not.
+        ended_at: when it was applied; None where it was not.
+        backup: id of the backup that was taken before; '' where none is on record.
+        run_id: the last run at work on it; '' where there was none.
+    """
+
+    name: str
+    state: MigrationState
+    done: Phase | None = None
+    version: str = ""
+    no_return: Phase = Phase.CLEANUP
+    past_return: bool = False
+    began_at: datetime | None = None
+    ended_at: datetime | None = None
+    backup: str = ""
+    run_id: str = ""
+
+    def has_done(self, phase: Phase) -> bool:
+        """Return whether a phase is complete."""
+        return self.done is not None and PHASES.index(self.done) >= PHASES.index(phase)
+
+
+def next_phase(done: Phase | None) -> Phase | None:
+    """Return the phase that comes next; None where all are done."""
+    position = 0 if done is None else PHASES.index(done) + 1
+    return PHASES[position] if position < len(PHASES) else None
+
+
+def up_to(phase: Phase) -> tuple[Phase, ...]:
+    """Return the phases up to this one, itself among them."""
+    return PHASES[: PHASES.index(phase) + 1]
+
+
+def not_yet(standings: Sequence[Standing], phase: Phase) -> tuple[Standing, ...]:
+    """Return the migrations of which a phase is not complete: what a release that needs it waits for."""
+    return tuple(each for each in standings if not each.has_done(phase))
