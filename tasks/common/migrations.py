@@ -47,7 +47,7 @@ class Standing:
         state: as above.
         done: the last phase that is complete; None where none is.
         version: the version schema that its clients name; '' where it has none.
-        no_return: the phase with which the point of no return is passed.
+        no_return: the phase with which the point of no return is passed; None where there is none.
         past_return: whether that phase was begun, and nothing can be undone any more.
         began_at: when this attempt began; None where it has not.
         ended_at: when it was applied; None where it was not.
@@ -59,7 +59,7 @@ class Standing:
     state: MigrationState
     done: Phase | None = None
     version: str = ""
-    no_return: Phase = Phase.CLEANUP
+    no_return: Phase | None = Phase.CLEANUP
     past_return: bool = False
     began_at: datetime | None = None
     ended_at: datetime | None = None

@@ -177,7 +177,7 @@ class Compiled(StrictModel):
         name: of the folder: '0003_merge_names'.
         checksum: of what was written, normalised.
         phases: the steps of each phase, in order; a phase without steps may be left out.
-        no_return: the phase with whose beginning nothing can be undone any more.
+        no_return: the phase with whose beginning nothing can be undone any more; None where all can.
         version: schema of views that its clients name; '' where it has none.
         limits: how long things may take.
     """
@@ -185,7 +185,7 @@ class Compiled(StrictModel):
     name: str
     checksum: str
     phases: Mapping[Phase, tuple[Step, ...]]
-    no_return: Phase = Phase.CLEANUP
+    no_return: Phase | None = Phase.CLEANUP
     version: str = ""
     limits: Limits = Limits()
 
@@ -201,7 +201,7 @@ class Compiled(StrictModel):
 
     def can_undo(self, phase: Phase) -> bool:
         """Return whether a phase lies before the point of no return."""
-        return PHASES.index(phase) < PHASES.index(self.no_return)
+        return self.no_return is None or PHASES.index(phase) < PHASES.index(self.no_return)
 
     def not_undoable(self) -> tuple[tuple[Phase, Step], ...]:
         """Return the steps before the point of no return that nothing takes back."""
