@@ -152,7 +152,7 @@ def _alone(statement: Statement) -> Step | None:
     if reader.takes("drop", "index", "concurrently"):
         reader.takes("if", "exists")
         schema, index = reader.name("the name of an index")
-        if not (reader.done() or reader.takes("restrict") and reader.done()):
+        if not (reader.done() or (reader.takes("restrict") and reader.done())):
             raise BadSql(statement.line, "more than one index, or CASCADE", "one index a statement")
         return DropIndex(what=shown(statement), index=index, schema_=schema)
     if statement.words(2) == ("alter", "type") and "value" in [token.word for token in statement.tokens]:
