@@ -152,7 +152,7 @@ class Filling:
         if state == "done" or planned.bound is None:
             return Page(cursor or [], 0, 0, True)
         after, over = self._upto(step, planned, cursor, size)
-        last = after is None
+        last = after is None or after == planned.bound
         upto = planned.bound if after is None else after
         names = "(" + ", ".join(quoted(each) for each in planned.key) + ")"
         condition = f"{names} <= {_row(planned.types)}" + (f" and {names} > {_row(planned.types)}" if cursor else "")

