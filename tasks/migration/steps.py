@@ -22,7 +22,7 @@ from tasks.common.migrations import DatabaseSpec, Phase
 from tasks.common.steps import ONCE, only_shown
 from tasks.migration import plan, report, require
 from tasks.migration.catalogue import Observed
-from tasks.migration.conduct import Conductor, Progress
+from tasks.migration.conduct import Conductor, OnHold, Progress
 from tasks.migration.files import Written, load_migrations
 from tasks.migration.plan import Action
 from tasks.migration.ports import Engine, MigrationTarget
@@ -157,7 +157,6 @@ def look(work: Migrating) -> tuple[str, ...]:
     return tuple(names)
 
 
-@task(name="migrate phase", task_run_name="{name}: {phase}", **ONCE)
 def carry_through(work: Migrating, name: str, phase: Phase) -> None:
     """A migration is through a phase. *Idempotent:* yes: what is on record is not done again.
 
@@ -165,12 +164,24 @@ def carry_through(work: Migrating, name: str, phase: Phase) -> None:
         OnHold: the server is not well enough; it is to be looked at again later.
         Refused, Retryable: as the engine says.
     """
+    held = _carry_through(work, name, phase)
+    if held is not None:
+        raise held
+
+
+@task(name="migrate phase", task_run_name="{name}: {phase}", **ONCE)
+def _carry_through(work: Migrating, name: str, phase: Phase) -> OnHold | None:
+    """Return what holds it; None where it is through. A hold is no failure, and is not shown as one."""
     work.current = name
     written = work.of(name)
     attempt = work.target.observe().attempt(name)
     work.begun.setdefault(name, attempt.standing.done if attempt is not None else None)
-    for action in plan.plan_apply(attempt, written.compiled(), phase):
-        _conductor(work).do(action, written.compiled().limits, work.target.observe().attempt(name))
+    try:
+        for action in plan.plan_apply(attempt, written.compiled(), phase):
+            _conductor(work).do(action, written.compiled().limits, work.target.observe().attempt(name))
+    except OnHold as hold:
+        return hold
+    return None
 
 
 @task(name="undo", task_run_name="{name}: undo", **ONCE)
