@@ -17,14 +17,14 @@ Undo = tuple["Step", ...] | None
 
 
 class Table(StrictModel):
-    """A table by name: unquoted, exactly as the catalogue has it."""
+    """A table by name, unquoted, exactly as the catalogue has it; '' as schema is the first that has it on the path."""
 
     name: str
     schema_: str = Field(default="public", alias="schema")
 
     def __str__(self) -> str:
         """Return it quoted, for SQL: '"public"."customer"'."""
-        return f"{quoted(self.schema_)}.{quoted(self.name)}"
+        return f"{quoted(self.schema_)}.{quoted(self.name)}" if self.schema_ else quoted(self.name)
 
 
 def quoted(name: str) -> str:

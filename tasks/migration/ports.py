@@ -7,13 +7,18 @@ from typing import Protocol
 
 from tasks.common.errors import Retryable
 from tasks.common.migrations import Phase
+from tasks.migration.batching import Sample
 from tasks.migration.catalogue import Observed
 from tasks.migration.health import Measures
-from tasks.migration.model import Backfill, Compiled, Step, Table
+from tasks.migration.model import Backfill, Compiled, Limits, Step, Table
 
 
 class Contended(Retryable):
     """A lock was not to be had in time, or the statement was chosen to end a deadlock; it was rolled back whole."""
+
+
+class TooSlow(Retryable):
+    """A batch was not done in the time that it may hold its locks; it was rolled back whole."""
 
 
 class MutexLost(Retryable):
@@ -50,6 +55,7 @@ class BackfillSeen:
         changed: rows that it has changed.
         size: of the last batch; 0 where there was none.
         finished: whether it has come to the largest key.
+        newest: the last batches, the newest first: what the next one's size goes by.
     """
 
     key: tuple[str, ...]
@@ -58,6 +64,7 @@ class BackfillSeen:
     changed: int = 0
     size: int = 0
     finished: bool = False
+    newest: tuple[Sample, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,7 @@ class Engine(Protocol):
     """
 
     def begin(self, compiled: Compiled, backup: str, run_id: str) -> None:
-        """The migration is under way on record, with all that will be done. *Idempotent:* yes.
+        """The migration is under way on record, with all that will be done; a failure is forgotten. *Idempotent:* yes.
 
         Args:
             compiled: what will be done.
@@ -100,10 +107,16 @@ class Engine(Protocol):
         """
         ...
 
-    def run(self, at: Spot, step: Step) -> int:
+    def run(self, at: Spot, step: Step, limits: Limits, left_s: float) -> int:
         """The step, no backfill, is done and on record; returns the rows that it changed. *Idempotent:* yes.
 
         What its history says is done is not done again. An index that an interrupted build has left is built again.
+
+        Args:
+            at: which step.
+            step: what is done.
+            limits: how long it waits for locks.
+            left_s: how long it may take.
 
         Raises:
             Refused: it cannot be done; a check that found rows shows some of them.
@@ -118,15 +131,17 @@ class Engine(Protocol):
         """
         ...
 
-    def batch(self, at: Spot, step: Backfill, size: int) -> BatchDone:
+    def batch(self, at: Spot, step: Backfill, size: int, limits: Limits) -> BatchDone:
         """The next rows are changed, and the cursor is behind them, in one transaction. *Idempotent:* by its cursor.
 
         Args:
             at: which step.
             step: the backfill, opened.
             size: most rows to go over, above 0.
+            limits: how long it waits for locks, and may hold its own.
 
         Raises:
+            TooSlow: it was not done in the time that it may hold its locks, and was rolled back; a smaller one may be.
             Refused: rows that were changed still meet its guard, or the data does not allow the change.
         """
         ...
@@ -143,18 +158,24 @@ class Engine(Protocol):
         """
         ...
 
-    def undo(self, at: Spot, position: int, step: Step) -> int:
+    def undo(self, at: Spot, position: int, step: Step, limits: Limits) -> int:
         """One step of what takes a step back is done and on record; returns rows changed. *Idempotent:* yes.
 
         Args:
             at: the step that is taken back.
             position: of `step` in its undo, from 0.
             step: what is done.
+            limits: how long it waits for locks.
         """
         ...
 
-    def end_undo(self, name: str) -> None:
-        """It is on record that the migration is undone, and it may be applied anew. *Idempotent:* yes."""
+    def end_undo(self, name: str, keep: Phase | None) -> None:
+        """It is on record that the migration is undone, and it may be applied anew. *Idempotent:* yes.
+
+        Args:
+            name: of the migration.
+            keep: the last phase that stays; None for none. With one, the migration goes on from there.
+        """
         ...
 
     def fail(self, name: str, problem: str) -> None:

@@ -1,7 +1,7 @@
 """SQL as PostgreSQL reads it: tokens, statements, and what kind of statement each is. Pure.
 
-*Source:* PostgreSQL manual, 4.1 Lexical Structure; where a statement ends, as psql decides it (`psqlscan.l`): not within
-parentheses, and not within the body of `BEGIN ATOMIC`.
+*Source:* PostgreSQL manual, 4.1 Lexical Structure; where a statement ends, as psql decides it (`psqlscan.l`): not in
+parentheses, and not in the body of `BEGIN ATOMIC`.
 """
 
 from collections.abc import Iterator, Sequence
