@@ -120,7 +120,7 @@ class Filling:
         guarded = self._guarded(step)
         key = self._key(step)
         types = dict[str, str](self._connection.execute(_TYPES, [str(step.table), key]).fetchall())
-        names = ", ".join(f"{quoted(each)}::text" for each in key)
+        names = _as_text(key)
         backwards = ", ".join(f"{quoted(each)} desc" for each in key)
         query = f"select {names} from {step.table} order by {backwards} limit 1"  # noqa: S608 - of quoted names
         last = self._connection.execute(query.encode()).fetchone()
@@ -185,7 +185,7 @@ class Filling:
         """Return the key of the last row of the next page, and how many it has; no key where the page is the last."""
         assert planned.bound is not None, "there are rows"
         plain = ", ".join(quoted(each) for each in planned.key)
-        text = ", ".join(f"{quoted(each)}::text" for each in planned.key)
+        text = _as_text(planned.key)
         condition = f"({plain}) <= {_row(planned.types)}"
         condition += f" and ({plain}) > {_row(planned.types)}" if cursor else ""
         values = [*planned.bound, *(cursor or [])]
@@ -241,6 +241,11 @@ class Filling:
             state="the batch was rolled back, if it was begun",
             next_action="give it a 'where' that a filled row no longer meets, such as 'full_name is null'",
         )
+
+
+def _as_text(key: Sequence[str]) -> str:
+    # Under other names: ORDER BY takes a name for that of a result before that of a column, and would order texts.
+    return ", ".join(f"{quoted(each)}::text as slipway_key_{number}" for number, each in enumerate(key))
 
 
 def _row(types: Sequence[str]) -> str:
