@@ -94,7 +94,7 @@ def grow(state: State, table: TableState, migration: str, phases: Phases) -> Non
     """
     _require_rules(table)
     kept = sync(state, table, migration)
-    if table.fresh:
+    if table.fresh or kept.make:
         phases[Phase.PREPARE].append(_widen(state, table, kept))
     if kept.filled:
         assert table.relation is not None
@@ -125,16 +125,17 @@ def _widen(state: State, table: TableState, kept: Sync) -> Ddl:
     if kept.filled:
         adds.append(f"ADD COLUMN {quoted(marker(state))} boolean NOT NULL DEFAULT true")
         then.append(f"ALTER COLUMN {quoted(marker(state))} SET DEFAULT false")
-    statements = [f"ALTER TABLE {table.table} {', '.join(adds)}"]
+    statements = [f"ALTER TABLE {table.table} {', '.join(adds)}"] if adds else []
     statements += [f"ALTER TABLE {table.table} {', '.join(then)}"] if then else []
     for column in table.fresh:
         if column.comment:
             statements.append(f"COMMENT ON COLUMN {table.table}.{quoted(column.physical)} IS {literal(column.comment)}")
     columns = [each.physical for each in table.fresh] + ([marker(state)] if kept.filled else [])
     drops = ", ".join(f"DROP COLUMN IF EXISTS {quoted(each)}" for each in columns)
-    back = (*kept.unmake, f"ALTER TABLE {table.table} {drops}")
-    undo = (Ddl(statements=back, what=f"take the new columns of {table.name} away"),)
-    return Ddl(statements=(*statements, *kept.make), what=f"add the new columns of {table.name}", undo=undo)
+    back = [*kept.unmake, *([f"ALTER TABLE {table.table} {drops}"] if drops else [])]
+    undo = (Ddl(statements=tuple(back), what=f"take the new columns of {table.name} away"),)
+    what = f"add the new columns of {table.name}" if columns else f"keep {table.name} in step"
+    return Ddl(statements=(*statements, *kept.make), what=what, undo=undo)
 
 
 def column_default(table: TableState, column: ColumnState) -> str:
