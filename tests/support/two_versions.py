@@ -138,9 +138,7 @@ class Place:
         wanted = _OPERATIONS.validate_python(yaml.safe_load(operations))
         made = compile_operations(self.name, wanted, self.version, self.catalogue(), self.older)
         self.notes = made.notes
-        return Compiled(
-            name=self.name, checksum="0" * 64, phases=made.phases, version=self.version, limits=LIMITS
-        )
+        return Compiled(name=self.name, checksum="0" * 64, phases=made.phases, version=self.version, limits=LIMITS)
 
     def actions(self, compiled: Compiled, through: Phase) -> tuple[Action, ...]:
         return plan_apply(self.target.observe().attempt(compiled.name), compiled, through)
@@ -241,7 +239,7 @@ class Traffic:
                 while not self._stop.is_set() or not self.rounds:
                     self._number += 1
                     for each in self._statements:
-                        client.execute(sql.SQL(each.replace("{n}", str(self._number))))  # type: ignore[arg-type]
+                        client.execute(sql.SQL(each.replace("{n}", str(self._number))))
                     self.rounds += 1
         except Exception as error:
             self.error = error
@@ -304,9 +302,7 @@ def _keeps_what_old_clients_write(
         assert contents(old, shape) == contents(alone, shape)
 
 
-def _finishes(
-    scenario: Scenario, place: Place, steps: Sequence[Action], engine: Engine, compiled: Compiled
-) -> None:
+def _finishes(scenario: Scenario, place: Place, steps: Sequence[Action], engine: Engine, compiled: Compiled) -> None:
     """Both sides are at work while it is begun again and finished; the old one until cleanup, the new one for good."""
     new_path = scenario.path or scenario.version
     todo = list(steps)

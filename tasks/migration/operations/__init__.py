@@ -16,7 +16,7 @@ from tasks.migration.operations.tables import TABLES
 OPERATIONS: tuple[type[Operation], ...] = (*TABLES, *COLUMNS, *RULES, *RAW)
 """All operations, by family. A new one is a class, and one entry in its family's list."""
 
-AnyOperation: Any = Annotated[reduce(or_, OPERATIONS), Field(discriminator="operation")]  # type: ignore[arg-type]
+AnyOperation: Any = Annotated[reduce(or_, OPERATIONS), Field(discriminator="operation")]
 """One entry of `operations:`, told by its key `operation`."""
 
 __all__ = ["OPERATIONS", "AnyOperation", "Expansion", "Operation", "compile_operations"]

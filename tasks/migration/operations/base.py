@@ -6,8 +6,8 @@ from typing import Literal
 from pydantic import Field
 
 from tasks.common.model import StrictModel
-from tasks.migration.operations.expressions import Identifier, Sql, SqlType
-from tasks.migration.operations.shape import ColumnState, Rule, State, TableState, Wrong, short
+from tasks.migration.operations.expressions import Identifier, Sql, SqlType, short
+from tasks.migration.operations.shape import ColumnState, Rule, State, TableState, Wrong
 
 Action = Literal["no action", "restrict", "cascade", "set null", "set default"]
 SERIAL = {"serial": "integer", "bigserial": "bigint", "smallserial": "smallint"}

@@ -92,7 +92,7 @@ def breaks(rule: Rule, table: TableState) -> Check:
     if rule.kind == "check":
         text = _NOT_VALID.sub("", rule.text)
         condition = renamed(re.sub(r"^CHECK\s*", "", text) if rule.original is not None else f"({text})", names)
-        query = f"SELECT {key} FROM {table.table} WHERE NOT {condition.removesuffix(' NO INHERIT')} LIMIT 10"
+        query = f"SELECT {key} FROM {table.table} WHERE NOT {condition.removesuffix(' NO INHERIT')} LIMIT 10"  # noqa: S608
         return Check(what=f"{rule.name} holds", query=query, says=f"rows of {table.name} break {rule.name}")
     assert rule.target_table is not None
     mine = [each.newest() for each in rule.columns.values()]
@@ -100,7 +100,7 @@ def breaks(rule: Rule, table: TableState) -> Check:
     join = " AND ".join(f"o.{quoted(b.newest().physical)} = t.{quoted(a.physical)}" for a, b in pairs)
     given = " AND ".join(f"t.{quoted(each.physical)} IS NOT NULL" for each in mine)
     query = (
-        f"SELECT {physical(mine)} FROM {table.table} t WHERE {given} AND NOT EXISTS "
+        f"SELECT {physical(mine)} FROM {table.table} t WHERE {given} AND NOT EXISTS "  # noqa: S608
         f"(SELECT FROM {rule.target_table.table} o WHERE {join}) LIMIT 10"
     )
     says = f"rows of {table.name} refer to rows of {rule.target_table.name} that are not there ({rule.name})"
@@ -112,7 +112,7 @@ def duplicates(table: TableState, name: str, columns: Sequence[ColumnState], whe
     newest = [each.newest() for each in columns]
     given = " AND ".join([f"{quoted(each.physical)} IS NOT NULL" for each in newest] + ([where] if where else []))
     query = (
-        f'SELECT {physical(newest)}, count(*) AS "rows" FROM {table.table} WHERE {given} '
+        f'SELECT {physical(newest)}, count(*) AS "rows" FROM {table.table} WHERE {given} '  # noqa: S608
         f"GROUP BY {physical(newest)} HAVING count(*) > 1 LIMIT 10"
     )
     return Check(what=f"{name} has no duplicates", query=query, says=f"duplicates in {table.name} break {name}")
@@ -162,7 +162,7 @@ def built(state: State, table: TableState, item: Rule | IndexState) -> list[Step
     statement = (
         f"CREATE {'UNIQUE ' if unique else ''}INDEX CONCURRENTLY {quoted(name)} ON {table.table} {_text(table, item)}"
     )
-    undo = (DropIndex(what=f"drop the index {item.name}", index=name, schema=table.schema),)
+    undo = (DropIndex(what=f"drop the index {item.name}", index=name, schema_=table.schema),)
     steps: list[Step] = []
     if unique and (isinstance(item, Rule) or "WHERE" not in item.text):
         steps.append(duplicates(table, item.name, _keys(item)))

@@ -5,10 +5,10 @@ from typing import Literal
 from pydantic import Field
 
 from tasks.common.model import StrictModel
-
+from tasks.migration.model import quoted
 from tasks.migration.operations.base import SERIAL, ColumnSpec, Operation, TableOperation
 from tasks.migration.operations.expressions import Identifier, Sql, SqlType, mentioned, renamed
-from tasks.migration.operations.shape import ColumnState, State, TableState, Wrong, quoted
+from tasks.migration.operations.shape import ColumnState, State, TableState, Wrong
 
 
 class ColumnOperation(TableOperation):
@@ -18,7 +18,7 @@ class ColumnOperation(TableOperation):
 
 
 class AddColumn(TableOperation):
-    """A column is added. Old clients know nothing of it; rows that they write are filled by `up`, else by the default."""
+    """A column is added. Old clients know nothing of it; `up`, else the default, fills rows that they write."""
 
     operation: Literal["add column"]
     column: ColumnSpec = Field(description="the column")
@@ -100,7 +100,7 @@ class ChangeType(ColumnOperation):
             )
         else:
             state.notes.append(
-                f"values of {table.name}.{column.name} that '{up}' cannot convert become {self.otherwise} for new clients"
+                f"values of {table.name}.{column.name} that '{up}' cannot convert are {self.otherwise} for new clients"
             )
         state.reshape(table, {column: made}, {column: self.down or f"CAST({name} AS {column.type})"})
 

@@ -1,6 +1,7 @@
 """SQL expressions as text: which columns they mention, and the same expression over columns of other names. Pure."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -91,9 +92,9 @@ def renamed(text: str, names: Mapping[str, str]) -> str:
 def is_steady(default: str) -> bool:
     """Return whether a default has one value for all rows of one statement, so that adding it need not rewrite them."""
     found = [token for token in tokens(default) if token.kind is not Kind.COMMENT]
-    calls = [one.name for one, after in zip(found, found[1:], strict=False) if after.text == "(" and one.name]
+    calls = [one.name for one, after in pairwise(found) if after.text == "(" and one.name]
     # What stands behind '::' is a type, which may have a length: varchar(40).
-    types = {after.name for one, after in zip(found, found[1:], strict=False) if one.text == "::"}
+    types = {after.name for one, after in pairwise(found) if one.text == "::"}
     return all(each in _STEADY or each in types for each in calls) and all(
         token.kind is not Kind.WORD or token.word not in ("select",) for token in found
     )

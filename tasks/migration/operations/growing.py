@@ -15,7 +15,7 @@ from tasks.migration.operations.building import (
     validated,
 )
 from tasks.migration.operations.expressions import is_steady, literal, mentioned
-from tasks.migration.operations.shape import ColumnState, Rule, State, TableState, Wrong
+from tasks.migration.operations.shape import ColumnState, IndexState, Rule, State, TableState, Wrong
 from tasks.migration.operations.syncing import Sync, marker, sync
 
 Phases = dict[Phase, list[Step]]
@@ -102,7 +102,7 @@ def grow(state: State, table: TableState, migration: str, phases: Phases) -> Non
             raise Wrong(
                 f"{table.name}, which has no key to fill it by", "a primary key, or a unique index of NOT NULL columns"
             )
-        fill = Backfill(what=f"fill {table.name}", table=table.table, set=kept.filled, where=quoted(marker(state)))
+        fill = Backfill(what=f"fill {table.name}", table=table.table, set_=kept.filled, where=quoted(marker(state)))
         phases[Phase.EXECUTE].append(fill)
         phases[Phase.VALIDATE].append(_all_filled(state, table))
     _rules(state, table, phases)
@@ -184,11 +184,9 @@ def _waits_for_index(rule: Rule) -> bool:
     if rule.kind != "foreign key" or rule.target_table is None or rule.target_table.created:
         return False
     target = {each.newest() for each in rule.target}
-    kept = [
-        each
-        for each in [*rule.target_table.rules, *rule.target_table.indexes]
-        if fate(rule.target_table, each) is Fate.KEPT
-    ]
+    there = rule.target_table
+    items: list[Rule | IndexState] = [*there.rules, *there.indexes]
+    kept = [each for each in items if fate(there, each) is Fate.KEPT]
     return target not in [{each.newest() for each in one.columns.values()} for one in kept]
 
 
@@ -200,7 +198,7 @@ def _firm(state: State, table: TableState, phases: Phases) -> None:
         name, reference = firm_name(state, column), quoted(column.physical)
         find = Check(
             what=f"{column.name} of {table.name} has no NULL",
-            query=f"SELECT * FROM {table.table} WHERE {reference} IS NULL LIMIT 10",
+            query=f"SELECT * FROM {table.table} WHERE {reference} IS NULL LIMIT 10",  # noqa: S608
             says=f"rows of {table.name} have no {column.name}",
         )
         rule = Rule(name, "check", {column.physical: column}, f"{reference} IS NOT NULL")
@@ -224,7 +222,7 @@ def firm_name(state: State, column: ColumnState) -> str:
 
 
 def _all_filled(state: State, table: TableState) -> Check:
-    query = f"SELECT * FROM {table.table} WHERE {quoted(marker(state))} LIMIT 10"
+    query = f"SELECT * FROM {table.table} WHERE {quoted(marker(state))} LIMIT 10"  # noqa: S608
     return Check(what=f"{table.name} is filled", query=query, says=f"rows of {table.name} are not filled")
 
 

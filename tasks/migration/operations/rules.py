@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from tasks.migration.model import quoted
 from tasks.migration.operations.base import (
     CheckSpec,
     Operation,
@@ -22,7 +23,6 @@ from tasks.migration.operations.shape import (
     TableState,
     Wrong,
     columns_sql,
-    quoted,
 )
 
 _HELD = "old clients are held to it as well, from {phase} on"
@@ -254,7 +254,8 @@ class AddIndex(TableOperation):
     def apply(self, state: State) -> None:
         """The index is there."""
         table = state.table(self.table)
-        names = {each.name for every in state.tables for each in [*every.indexes, *every.rules]}
+        names = {each.name for every in state.tables for each in every.indexes}
+        names |= {each.name for every in state.tables for each in every.rules}
         gone = {each.name for every in [*state.tables, *state.dropped] for each in every.gone_indexes}
         if self.name in names or (state.taken(self.name) and self.name not in gone):
             raise Wrong(f"something of the name {self.name!r} already", "another name")

@@ -171,7 +171,7 @@ class TableState:
     @property
     def table(self) -> Table:
         """Return what it is called in the database while there are two versions."""
-        return Table(name=self.physical, schema=self.schema)
+        return Table(name=self.physical, schema_=self.schema)
 
     @property
     def fresh(self) -> list[ColumnState]:

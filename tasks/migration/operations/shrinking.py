@@ -77,7 +77,7 @@ def shrink(state: State, migration: str) -> list[Step]:
         steps += [_ddl(statements, f"give {table.physical} its new shape")] if statements else []
     indexes = [each for table in old for each in table.gone_indexes]
     steps += [
-        DropIndex(what=f"drop the index {each.name}", index=each.original.name, schema=state.base, undo=None)
+        DropIndex(what=f"drop the index {each.name}", index=each.original.name, schema_=state.base, undo=None)
         for each in indexes
         if each.original is not None
     ]
@@ -117,11 +117,16 @@ def _contract(state: State, table: TableState, migration: str) -> list[str]:
     for rule in table.rules:
         if rule.original is not None and rule.kind in KEYS and fate(table, rule) is Fate.COPIED:
             statements.append(f"ALTER TABLE {table.table} DROP CONSTRAINT IF EXISTS {quoted(rule.original.name)}")
-    statements += [*_sequences(table), *_identities(table)]
+    statements += [*_sequences(table), *_identities(state, table)]
     gone = [each.physical for each in table.gone] + ([marker(state)] if kept.filled else [])
     if gone:
         drops = ", ".join(f"DROP COLUMN IF EXISTS {quoted(each)}" for each in gone)
         statements.append(f"ALTER TABLE {table.table} {drops}")
+    statements += [
+        f"ALTER SEQUENCE {quoted(state.base)}.{quoted(_spare_sequence(state, old))} RENAME TO "
+        f"{quoted(f'{table.physical}_{old.physical}_seq')}"
+        for old, _ in _counted(table)
+    ]
     statements += _firmness(state, table)
     statements += _renamed_columns(state, table)
     statements += _constraints(state, table)
@@ -162,23 +167,32 @@ def _sequences(table: TableState) -> list[str]:
     return statements
 
 
-def _identities(table: TableState) -> list[str]:
+def _identities(state: State, table: TableState) -> list[str]:
     statements = []
-    for column in table.gone:
-        successor = column.newest()
-        if not column.identity or successor is column or successor not in table.columns:
-            continue
+    for column, successor in _counted(table):
         name = quoted(successor.physical)
+        sequence = f"{quoted(state.base)}.{quoted(_spare_sequence(state, column))}"
+        kind = f"GENERATED {column.identity.upper()} AS IDENTITY (SEQUENCE NAME {sequence})"
         where = literal(str(table.table)).strip()
         after = f"pg_get_serial_sequence({where}, {literal(successor.physical).strip()})"
         before = f"pg_get_serial_sequence({where}, {literal(column.physical).strip()})"
         statements += [
             f"ALTER TABLE {table.table} ALTER COLUMN {name} DROP DEFAULT",
             f"ALTER TABLE {table.table} ALTER COLUMN {name} SET NOT NULL",
-            f"ALTER TABLE {table.table} ALTER COLUMN {name} ADD GENERATED {column.identity.upper()} AS IDENTITY",
+            f"ALTER TABLE {table.table} ALTER COLUMN {name} ADD {kind}",
             f"SELECT setval({after}, nextval({before}), false)",
         ]
     return statements
+
+
+def _counted(table: TableState) -> list[tuple[ColumnState, ColumnState]]:
+    """Return the identity columns that are replaced, each with the one in its place."""
+    pairs = [(each, each.newest()) for each in table.gone if each.identity]
+    return [(old, new) for old, new in pairs if new is not old and new in table.columns]
+
+
+def _spare_sequence(state: State, column: ColumnState) -> str:
+    return state.made(column.physical, "seq")
 
 
 def _firmness(state: State, table: TableState) -> list[str]:

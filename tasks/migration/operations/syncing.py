@@ -132,7 +132,7 @@ class _Syncing:
             return f"{self._qualified(name)}({arguments})"
         text = called or formula.text
         columns = ", ".join(f"{reference(column)} AS {quoted(name)}" for name, column in formula.mentions())
-        return f"(SELECT {text} FROM (SELECT {columns}) AS {quoted(formula.table)})" if columns else f"({text})"
+        return f"(SELECT {text} FROM (SELECT {columns}) AS {quoted(formula.table)})" if columns else f"({text})"  # noqa: S608
 
     def _in_row(self, column: ColumnState) -> str:
         """Return a column of an older shape in a row that an old client writes."""
@@ -223,8 +223,9 @@ class _Syncing:
             yield (
                 name,
                 signature,
-                f"CREATE FUNCTION {self._qualified(name)}({signature}) RETURNS {result} LANGUAGE plpgsql SET search_path"
-                f" = {quoted(self.state.base)} AS $slipway$\n#variable_conflict use_column\nBEGIN\n  RETURN {body[0]};\n"
+                f"CREATE FUNCTION {self._qualified(name)}({signature}) RETURNS {result} LANGUAGE plpgsql "
+                f"SET search_path = {quoted(self.state.base)} AS $slipway$\n"
+                f"#variable_conflict use_column\nBEGIN\n  RETURN {body[0]};\n"
                 f"EXCEPTION WHEN data_exception OR check_violation THEN\n  RETURN {body[1]};\nEND $slipway$",
             )
 

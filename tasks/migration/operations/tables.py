@@ -115,7 +115,7 @@ class CreateTable(TableOperation):
 
 
 class DropTable(TableOperation):
-    """A table goes: new clients do not see it, and it is dropped with its rows when nobody has the old shape any more."""
+    """A table goes: new clients do not see it; it is dropped with its rows when nobody has the old shape any more."""
 
     operation: Literal["drop table"]
 

@@ -106,7 +106,7 @@ def is_changed(table: TableState) -> bool:
 def _view(state: State, table: TableState) -> Iterable[str]:
     view = view_of(state, table)
     columns = ", ".join(f"{quoted(each.physical)} AS {quoted(each.name)}" for each in table.columns)
-    yield f"CREATE VIEW {view} {_options(state)}AS SELECT {columns} FROM {table.table}"
+    yield f"CREATE VIEW {view} {_options(state)}AS SELECT {columns} FROM {table.table}"  # noqa: S608
     for column in table.columns:
         if column.view_default is not None:
             yield f"ALTER VIEW {view} ALTER COLUMN {quoted(column.name)} SET DEFAULT {_default(column)}"

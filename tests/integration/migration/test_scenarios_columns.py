@@ -1,6 +1,6 @@
-"""Columns that are added, dropped, renamed, re-typed, split and merged, while clients of both versions are at work."""
+"""Columns that are added, dropped, renamed, re-typed, split and merged, while clients of both versions are "
+"at work."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,10 @@ def _described(sides: Sides) -> None:
     run_all(sides.new, ["INSERT INTO users (id, name, description) VALUES (8, 'hal', NULL)"])
     run_all(sides.new, ["UPDATE users SET description = 'own' WHERE id = 7"])
     run_all(sides.old, ["UPDATE users SET id = id WHERE id IN (7, 8)"])
-    assert rows(sides.new, "SELECT id, description FROM users WHERE id IN (7, 8) ORDER BY id") == [(7, "own"), (8, None)]
+    assert rows(sides.new, "SELECT id, description FROM users WHERE id IN (7, 8) ORDER BY id") == [
+        (7, "own"),
+        (8, None),
+    ]
     run_all(sides.old, ["UPDATE users SET name = 'gill' WHERE id = 7"])
     assert rows(sides.new, "SELECT description FROM users WHERE id = 7") == [("GILL",)]
 
@@ -34,7 +37,8 @@ def _described_after(sides: Sides) -> None:
 
 NULLABLE = Scenario(
     "nullable_column_with_filling",
-    "CREATE TABLE users (id int PRIMARY KEY, name text); INSERT INTO users SELECT n, 'u' || n FROM generate_series(20, 30) n;"
+    "CREATE TABLE users (id int PRIMARY KEY, name text); INSERT INTO users SELECT n, 'u' || n FROM "
+    "generate_series(20, 30) n;"
     "INSERT INTO users VALUES (1, 'ann'), (2, NULL)",
     """
     - operation: add column
@@ -44,7 +48,8 @@ NULLABLE = Scenario(
     """,
     old=["INSERT INTO users (id, name) VALUES ({n}, 'o')", "UPDATE users SET name = name || '.' WHERE id = 20"],
     new=[
-        "INSERT INTO users (id, name, description) VALUES ({n}, 'n', 'd') ON CONFLICT (id) DO UPDATE SET name = 'again'",
+        "INSERT INTO users (id, name, description) VALUES ({n}, 'n', 'd') ON CONFLICT (id) DO UPDATE SET "
+        "name = 'again'",
         "UPDATE users SET description = '{n}' WHERE id = 21",
         "SELECT * FROM users LIMIT 5",
     ],
@@ -61,7 +66,11 @@ def _rated(sides: Sides) -> None:
     assert rows(sides.new, "SELECT rating FROM reviews WHERE id IN (50, 51) ORDER BY id") == [(5,), (0,)]
     run_all(sides.new, ["INSERT INTO reviews (id, rating) VALUES (52, 4)", "INSERT INTO reviews (id) VALUES (53)"])
     run_all(sides.new, ["UPDATE reviews SET rating = rating + 1 WHERE id = 50"])
-    assert rows(sides.old, "SELECT rating FROM reviews WHERE id IN (50, 52, 53) ORDER BY id") == [("6",), ("4",), ("0",)]
+    assert rows(sides.old, "SELECT rating FROM reviews WHERE id IN (50, 52, 53) ORDER BY id") == [
+        ("6",),
+        ("4",),
+        ("0",),
+    ]
     assert refused(sides.old, "INSERT INTO reviews (id, rating) VALUES (54, 'good')") == "22P02"
     assert rows(sides.root, "SELECT count(*) FROM reviews WHERE id = 54") == [(0,)]
 
@@ -114,7 +123,12 @@ OTHERWISE = Scenario(
 def _aged(sides: Sides) -> None:
     run_all(sides.old, ["INSERT INTO people (id) VALUES (50)"])
     run_all(sides.new, ["INSERT INTO people (id) VALUES (51)", "INSERT INTO people (id, age) VALUES (52, 20)"])
-    assert rows(sides.new, "SELECT age FROM people WHERE id IN (1, 50, 51, 52) ORDER BY id") == [(18,), (18,), (18,), (20,)]
+    assert rows(sides.new, "SELECT age FROM people WHERE id IN (1, 50, 51, 52) ORDER BY id") == [
+        (18,),
+        (18,),
+        (18,),
+        (20,),
+    ]
     assert refused(sides.new, "INSERT INTO people (id, age) VALUES (53, 17)") == "23514"
 
 
@@ -153,9 +167,14 @@ def _required(sides: Sides) -> None:
 
 def _required_after(sides: Sides) -> None:
     assert refused(sides.root, "INSERT INTO people (id) VALUES (52)") == "23502"
-    assert rows(sides.root, "SELECT col_description('people'::regclass, attnum) FROM pg_attribute WHERE attname = "
-                "'description' AND attrelid = 'people'::regclass") == [("who it is",)]
-    assert rows(sides.root, "SELECT conname FROM pg_constraint WHERE conrelid = 'people'::regclass") == [("people_pkey",)]
+    assert rows(
+        sides.root,
+        "SELECT col_description('people'::regclass, attnum) FROM pg_attribute WHERE attname = "
+        "'description' AND attrelid = 'people'::regclass",
+    ) == [("who it is",)]
+    assert rows(sides.root, "SELECT conname FROM pg_constraint WHERE conrelid = 'people'::regclass") == [
+        ("people_pkey",)
+    ]
 
 
 REQUIRED = Scenario(
@@ -218,7 +237,10 @@ def _split(sides: Sides) -> None:
     assert rows(sides.new, "SELECT first, last FROM users WHERE id = 1") == [("Ann", "Lee")]
     run_all(sides.old, ["INSERT INTO users VALUES (50, 'Bo Dee')"])
     assert rows(sides.new, "SELECT first, last FROM users WHERE id = 50") == [("Bo", "Dee")]
-    run_all(sides.new, ["UPDATE users SET last = 'Day' WHERE id = 50", "INSERT INTO users (id, first, last) VALUES (51, 'C', 'F')"])
+    run_all(
+        sides.new,
+        ["UPDATE users SET last = 'Day' WHERE id = 50", "INSERT INTO users (id, first, last) VALUES (51, 'C', 'F')"],
+    )
     assert rows(sides.old, "SELECT name FROM users WHERE id IN (50, 51) ORDER BY id") == [("Bo Day",), ("C F",)]
 
 
@@ -249,7 +271,8 @@ def _merged(sides: Sides) -> None:
 
 MERGED = Scenario(
     "columns_merged",
-    "CREATE TABLE users (id int PRIMARY KEY, first text NOT NULL, last text NOT NULL); INSERT INTO users VALUES (1, 'Ann', 'Lee')",
+    "CREATE TABLE users (id int PRIMARY KEY, first text NOT NULL, last text NOT NULL); INSERT INTO users "
+    "VALUES (1, 'Ann', 'Lee')",
     """
     - operation: merge columns
       table: users
@@ -291,15 +314,22 @@ ARRAY = Scenario(
 
 
 def _wide(sides: Sides) -> None:
-    run_all(sides.new, ["INSERT INTO users (name) VALUES ('new')", "INSERT INTO posts (user_id) SELECT max(id) FROM users"])
-    run_all(sides.old, ["INSERT INTO users (name) VALUES ('old')", "INSERT INTO posts (user_id) SELECT max(id) FROM users"])
+    run_all(
+        sides.new, ["INSERT INTO users (name) VALUES ('new')", "INSERT INTO posts (user_id) SELECT max(id) FROM users"]
+    )
+    run_all(
+        sides.old, ["INSERT INTO users (name) VALUES ('old')", "INSERT INTO posts (user_id) SELECT max(id) FROM users"]
+    )
     assert rows(sides.old, "SELECT id FROM users ORDER BY id") == rows(sides.new, "SELECT id FROM users ORDER BY id")
     assert refused(sides.new, "INSERT INTO posts (user_id) VALUES (-1)") == "23503"
     assert refused(sides.new, "INSERT INTO users (id, name) SELECT id, 'x' FROM users LIMIT 1") == "23505"
 
 
 def _wide_after(sides: Sides) -> None:
-    run_all(sides.new, ["INSERT INTO users (name) VALUES ('more')", "INSERT INTO users (id, name) VALUES (5000000000, 'far')"])
+    run_all(
+        sides.new,
+        ["INSERT INTO users (name) VALUES ('more')", "INSERT INTO users (id, name) VALUES (5000000000, 'far')"],
+    )
     assert refused(sides.new, "INSERT INTO posts (user_id) VALUES (-1)") == "23503"
     assert refused(sides.new, "DELETE FROM users WHERE id IN (SELECT user_id FROM posts)") == "23503"
     query = "SELECT conname FROM pg_constraint WHERE conrelid IN ('users'::regclass, 'posts'::regclass) ORDER BY 1"
@@ -369,7 +399,8 @@ def _several(sides: Sides) -> None:
 
 SEVERAL = Scenario(
     "several_operations_on_one_table_and_one_column_with_a_composite_key",
-    "CREATE TABLE t (a int, b int, price text DEFAULT '1', note text, PRIMARY KEY (b, a)); INSERT INTO t SELECT n, n % 3, n::text, "
+    "CREATE TABLE t (a int, b int, price text DEFAULT '1', note text, PRIMARY KEY (b, a)); INSERT INTO t "
+    "SELECT n, n % 3, n::text, "
     "NULL FROM generate_series(1, 20) n",
     """
     - {operation: change type, table: t, column: price, type: integer}
@@ -396,7 +427,8 @@ def _triggered(sides: Sides) -> None:
 TRIGGERED = Scenario(
     "columns_that_triggers_of_others_write",
     "CREATE TABLE t (id int PRIMARY KEY, email text, at timestamp); INSERT INTO t VALUES (1, 'x', now());"
-    "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN NEW.at := now(); NEW.email := lower(NEW.email);"
+    "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN NEW.at := now(); NEW.email := "
+    "lower(NEW.email);"
     " RETURN NEW; END$$; CREATE TRIGGER touch BEFORE INSERT OR UPDATE ON t FOR EACH ROW "
     "WHEN (current_setting('slipway.migration', true) IS NULL OR current_setting('slipway.migration', true) = '')"
     "EXECUTE FUNCTION touch()",
@@ -416,7 +448,8 @@ def _generated(sides: Sides) -> None:
 
 GENERATED = Scenario(
     "filled_from_a_generated_column",
-    "CREATE TABLE t (id int PRIMARY KEY, a int, twice int GENERATED ALWAYS AS (a * 2) STORED); INSERT INTO t VALUES (1, 1)",
+    "CREATE TABLE t (id int PRIMARY KEY, a int, twice int GENERATED ALWAYS AS (a * 2) STORED); INSERT INTO "
+    "t VALUES (1, 1)",
     "[{operation: add column, table: t, column: {name: four, type: text}, up: \"twice || 'x'\"}]",
     old=["INSERT INTO t (id, a) VALUES ({n}, 4)"],
     during=_generated,

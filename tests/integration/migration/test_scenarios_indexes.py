@@ -50,6 +50,13 @@ HASH = Scenario(
     during=lambda sides: _built(sides, "by_price", "btree (price)"),
     after=lambda sides: _built(sides, "by_price", "hash (name)", "fillfactor='70'"),
 )
+
+
+def _both(sides: Sides) -> None:
+    _built(sides, "again", "UNIQUE", "WHERE")
+    _built(sides, "classed", "int8_minmax_multi_ops")
+
+
 UNIQUE = Scenario(
     "second_unique_index_and_one_with_an_operator_class",
     FRUITS,
@@ -59,7 +66,7 @@ UNIQUE = Scenario(
     """,
     OLD,
     NEW,
-    during=lambda sides: (_built(sides, "again", "UNIQUE", "WHERE"), _built(sides, "classed", "int8_minmax_multi_ops"))[0],
+    during=_both,
 )
 
 
@@ -140,7 +147,7 @@ def test_duplicates_that_arise_during_a_unique_build_leave_no_invalid_index(
     compiled = place.compiled(operations)
     with pytest.raises(Refused) as refusal:
         place.apply(compiled)
-    assert "5, 3" in refusal.value.facts["rows found"]
+    assert "5, 3" in str(refusal.value)
     assert place.shape() == shape
 
 
@@ -153,7 +160,11 @@ def test_duplicates_that_arise_during_a_unique_build_leave_no_invalid_index(
         ("[{operation: drop index, table: fruits, name: fruits_name_key}]", "v2", "'drop constraint'"),
         ("[{operation: add index, table: fruits, name: by_price, columns: [id]}]", "v2", "something of the name"),
         ("[{operation: rename table, table: fruits, to: by_price}]", "v2", "a view or an index"),
-        ("[{operation: add column, table: fruits, column: {name: a, type: int, not_null: true}}]", "v2", "nothing to fill"),
+        (
+            "[{operation: add column, table: fruits, column: {name: a, type: int, not_null: true}}]",
+            "v2",
+            "nothing to fill",
+        ),
         ("[{operation: drop table, table: fruits}]", "public", "there is a schema public already"),
     ],
 )

@@ -74,12 +74,15 @@ FRUITS = Scenario(
 
 
 def _comments(sides: Sides) -> None:
-    query = "SELECT obj_description(c.oid), col_description(c.oid, 2) FROM pg_class c WHERE c.oid = 'v2.employees'::regclass"
+    query = "SELECT obj_description(c.oid), col_description(c.oid, 2) FROM pg_class c WHERE c.oid = "
+    "'v2.employees'::regclass"
     assert rows(sides.root, query) == [("who works here", "what it's for")]
 
 
 def _comments_after(sides: Sides) -> None:
-    query = "SELECT obj_description(c.oid), col_description(c.oid, 2) FROM pg_class c WHERE c.oid = 'employees'::regclass"
+    query = (
+        "SELECT obj_description(c.oid), col_description(c.oid, 2) FROM pg_class c WHERE c.oid = 'employees'::regclass"
+    )
     assert rows(sides.root, query) == [("who works here", "what it's for")]
 
 
@@ -133,7 +136,11 @@ DEFAULTS = Scenario(
 
 def _providers(sides: Sides) -> None:
     run_all(sides.new, ["INSERT INTO telephone_providers VALUES (-1, 't', 'n')"])
-    for values, name in (("(-1, 'u', 'n')", "provider_id_pk"), ("(-2, 't', 'n')", "provider_tax_uq"), ("(-3, 'v', '')", "named")):
+    for values, name in (
+        ("(-1, 'u', 'n')", "provider_id_pk"),
+        ("(-2, 't', 'n')", "provider_tax_uq"),
+        ("(-3, 'v', '')", "named"),
+    ):
         with pytest.raises(Exception, match=name):
             run_all(sides.new, [f"INSERT INTO telephone_providers VALUES {values}"])
 
@@ -189,7 +196,7 @@ def _named_version(sides: Sides) -> None:
 
 NAMED = Scenario(
     "table_dropped_and_made_again_in_a_named_version",
-    "CREATE TABLE products (id serial PRIMARY KEY, kind text); INSERT INTO products VALUES (1, 'old')",
+    "CREATE TABLE products (id serial PRIMARY KEY, kind text); INSERT INTO products (kind) VALUES ('old')",
     """
     - {operation: drop table, table: products}
     - operation: create table
