@@ -132,6 +132,10 @@ DRIVERS: dict[str, dict[str, str]] = {
         "postgresql": "blocks.drills.nodes:PostgresqlNodes",
         "memory": "blocks.memory.nodes:MemoryNodes",
     },
+    "migrations": {
+        "postgresql": "blocks.migrations.postgresql:PostgresqlMigrations",
+        "memory": "blocks.memory.migrations:MemoryMigrations",
+    },
     "challenge-source": {
         "postgresql": "blocks.challenges.source:PostgresqlSource",
     },

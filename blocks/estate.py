@@ -20,9 +20,11 @@ from tasks.common.errors import Refused
 from tasks.common.estate import Environment, Estate, EstateService, NotificationChannel
 from tasks.common.lease import Grant
 from tasks.common.load import load_estate
+from tasks.common.migrations import DatabaseSpec
 from tasks.common.model import DriverSpec, Target
 from tasks.common.service import ServiceFile
 from tasks.gate.ports import AnswerSource
+from tasks.migration.ports import MigrationTarget
 from tasks.notify.ports import Channel, Notifier
 from tasks.preflight.ports import Network
 from tasks.release.model import Artifact
@@ -170,6 +172,31 @@ class OpenEstate:
             )
         target = Target(service, environment, self.file.estate)
         return Site(self.file.environments[environment], self.context, target, grant)
+
+    def migrated(self, service: str, environment: str) -> DatabaseSpec:
+        """Return what the estate file says of a service's database.
+
+        Raises:
+            Refused: it has no such database.
+        """
+        found = self.file.environments.get(environment)
+        if found is None or service not in found.databases:
+            raise Refused(
+                f"the estate {self.file.estate} names no database of {service} in {environment}",
+                on="the request",
+                next_action=f"describe it under environments.{environment}.databases.{service} of the estate file",
+            )
+        return found.databases[service]
+
+    def migrations(self, service: str, environment: str) -> MigrationTarget:
+        """Return a service's database, to be migrated.
+
+        Raises:
+            Refused: the estate names none.
+        """
+        spec = self.migrated(service, environment).connection
+        target: MigrationTarget = open_driver("migrations", spec, self.context)
+        return target
 
     def backup(self, plan: str) -> BackupEngine:
         """Return the engine of a backup plan.

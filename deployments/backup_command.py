@@ -63,8 +63,8 @@ def take(
     _connected(estate).backup_plan(plan)
     from tasks.backup.request import BackupRequest
 
-    request = BackupRequest(plan=plan, kind=kind, accept_loss=accept_loss, estate=_path(), requested_by=who())
-    _run("backup", request, wait, as_json, lambda ended: _show(f"backup of {plan}", ended, as_json))
+    request = BackupRequest(plan=plan, kind=kind, accept_loss=accept_loss, estate=estate_path(), requested_by=who())
+    follow_run("backup", request, wait, as_json, lambda ended: show_ended(f"backup of {plan}", ended, as_json))
 
 
 def verify_backup(
@@ -80,8 +80,10 @@ def verify_backup(
     _connected(estate).backup_plan(plan)
     from tasks.verification.request import VerifyRequest
 
-    request = VerifyRequest(plan=plan, which=which, estate=_path())
-    _run("verify-backup", request, wait, as_json, lambda ended: _show(f"verification of {plan}", ended, as_json))
+    request = VerifyRequest(plan=plan, which=which, estate=estate_path())
+    follow_run(
+        "verify-backup", request, wait, as_json, lambda ended: show_ended(f"verification of {plan}", ended, as_json)
+    )
 
 
 @app.command()
@@ -96,7 +98,9 @@ def challenge(plan: Plan, estate: Estate = "", wait: Wait = True, as_json: Json 
         made = opened.ledger.catalogue.challenges(plan, 10)
         _show_challenge(plan, ended, next((each for each in made if each.run_id == ended.run_id), None), as_json)
 
-    _run("challenge-backup", ChallengeRequest(plan=plan, estate=_path(), requested_by=who()), wait, as_json, show)
+    follow_run(
+        "challenge-backup", ChallengeRequest(plan=plan, estate=estate_path(), requested_by=who()), wait, as_json, show
+    )
 
 
 def _connected(estate: str) -> "OpenEstate":
@@ -106,12 +110,17 @@ def _connected(estate: str) -> "OpenEstate":
     return open_estate()
 
 
-def _path() -> str:
+def estate_path() -> str:
     """Return the path of the estate file that we are connected to."""
     return os.environ.get("SLIPWAY_ESTATE", "")
 
 
-def _run(flow: str, request: Any, wait: bool, as_json: bool, show: Callable[["Ended"], None]) -> None:
+def follow_run(flow: str, request: Any, wait: bool, as_json: bool, show: Callable[["Ended"], None]) -> None:
+    """The flow was started with the request; where it is waited for, it has ended, and was shown.
+
+    Raises:
+        typer.Exit: it has failed, with the code that says how.
+    """
     from deployments import runs
     from tasks.common.run_steps import start_run
 
@@ -127,7 +136,8 @@ def _run(flow: str, request: Any, wait: bool, as_json: bool, show: Callable[["En
         raise typer.Exit(next((code for word, code in _CODES.items() if why.startswith(word)), Exit.FAILED))
 
 
-def _show(title: str, ended: "Ended", as_json: bool) -> None:
+def show_ended(title: str, ended: "Ended", as_json: bool) -> None:
+    """How a run has ended is shown."""
     if as_json:
         print_json(asdict(ended))
         return

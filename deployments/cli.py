@@ -22,6 +22,7 @@ from deployments import (
     expectations_command,
     heartbeat_command,
     masking_command,
+    migration_command,
     move_command,
     restore_command,
     sites_command,
@@ -59,6 +60,7 @@ app.add_typer(expectations_command.app, name="expectations")
 app.add_typer(masking_command.app, name="masking")
 app.add_typer(sites_command.app, name="sites")
 app.add_typer(drill_command.app, name="drill")
+app.add_typer(migration_command.app, name="migration")
 app.command()(drill_command.reap)
 app.command()(apply_command.apply)
 app.command()(backup_command.verify_backup)

@@ -152,7 +152,7 @@ class Filling:
         if state == "done" or planned.bound is None:
             return Page(cursor or [], 0, 0, True)
         after, over = self._upto(step, planned, cursor, size)
-        last = after is None
+        last = after is None or after == planned.bound
         upto = planned.bound if after is None else after
         names = "(" + ", ".join(quoted(each) for each in planned.key) + ")"
         condition = f"{names} <= {_row(planned.types)}" + (f" and {names} > {_row(planned.types)}" if cursor else "")
@@ -244,7 +244,7 @@ class Filling:
 
 
 def _as_text(key: Sequence[str]) -> str:
-    # Under other names: ORDER BY takes a name for that of a result before that of a column, and would order texts.
+    # Under names of their own: ORDER BY would take the text for the column, and sort 999 behind 2500.
     return ", ".join(f"{quoted(each)}::text as slipway_key_{number}" for number, each in enumerate(key))
 
 

@@ -102,7 +102,7 @@ select t.tgrelid, t.tgname, pg_get_triggerdef(t.oid)
  where not t.tgisinternal and {_SCHEMAS} order by t.tgrelid, t.tgname
 """  # noqa: S608 - of this module's own constants
 _IDENTITY = """
-select current_database(), pg_is_in_recovery(), current_setting('default_transaction_read_only')::bool,
+select current_database(), pg_is_in_recovery(), (select reset_val::bool from pg_settings where name = 'default_transaction_read_only'),
        array(select unnest(current_schemas(false))::text)
 """
 _LONG = """
@@ -204,7 +204,9 @@ class Looks:
                     tree = str(_one(session, _TREE)[0])
                     found = [int(each) for each in _FUNCTIONS.findall(tree)]
                     rows = session.execute(_VOLATILE, [found, sorted(_LATER)]).fetchall()
-            except psycopg.errors.SyntaxErrorOrAccessRuleViolation as error:
+            except psycopg.errors.InsufficientPrivilege:
+                raise
+            except psycopg.ProgrammingError as error:
                 raise Refused(
                     "an expression of a backfill cannot be read",
                     on=f"{self._sessions.on}, {table}",

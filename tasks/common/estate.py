@@ -11,6 +11,7 @@ from tasks.common.checks import Checks
 from tasks.common.drills import Drills, drill_problems
 from tasks.common.failovers import FailoverPlan, RegionSpec, failover_problems
 from tasks.common.gates import Gate, name_problems, named
+from tasks.common.migrations import DatabaseSpec
 from tasks.common.model import DriverSpec, Problem, Replicas, StrictModel, near, refuse
 from tasks.common.occasion import Occasion, Severity
 from tasks.common.preflight import Preflight
@@ -51,6 +52,9 @@ class Environment(StrictModel):
     )
     secrets: dict[Variable, SecretRef] = Field(
         default_factory=dict, description="references to secrets, by variable; the service file asks for them"
+    )
+    databases: dict[Name, DatabaseSpec] = Field(
+        default_factory=dict, description="the databases that are migrated, by service; 'slipway migration apply'"
     )
     pace: Pace | None = Field(default=None, description="cuts waits short, for laboratories")
     preflight: Preflight = Field(default=Preflight(), description="what must hold before a release for it begins")

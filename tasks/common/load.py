@@ -52,7 +52,7 @@ _STRATEGIES: dict[object, type[BlueGreen | Canary | Rolling]] = {
 }
 _SUPPLIED = {"source": "repository"}
 """Settings that are not in a driver's own part of the file: a source's repository stands with each service."""
-_PORTS = {"reports": "forge", "engine": "backup", "server": "target"}
+_PORTS = {"reports": "forge", "engine": "backup", "server": "target", "connection": "migrations"}
 """Ports of drivers whose keys have names of their own."""
 
 
@@ -356,6 +356,7 @@ def _driver_places(document: Document) -> Iterator[Place]:
     yield from _matches(document.data, ("backups", "*", "verification", "database"))
     yield from _matches(document.data, ("backups", "*", "verification", "scratch"))
     yield from _matches(document.data, ("backups", "*", "targets", "*", "server"))
+    yield from _matches(document.data, ("environments", "*", "databases", "*", "connection"))
     yield from _matches(document.data, ("failovers", "*", "sites", "*", "cluster"))
     yield from _matches(document.data, ("failovers", "*", "sites", "*", "door"))
     yield from _matches(document.data, ("failovers", "*", "dns"))

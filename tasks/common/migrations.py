@@ -4,6 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field
+
+from tasks.common.model import DriverSpec, StrictModel
+from tasks.common.units import SYSTEM_ID_PATTERN, Duration, Percent, PositiveDuration
 
 
 class Phase(StrEnum):
@@ -21,6 +27,45 @@ class Phase(StrEnum):
 
 PHASES = tuple(Phase)
 """All phases, in order."""
+
+
+class HealthLimits(StrictModel):
+    """From when on a backfill holds: it frees the worker, and looks again later. A bound of null is off."""
+
+    wal_segments: int | None = Field(
+        default=42, ge=0, description="more segments of WAL than this wait to be archived (GitLab's figure)"
+    )
+    autovacuum: bool = Field(default=True, description="autovacuum is at work on the table")
+    replica_lag_s: PositiveDuration | None = Field(
+        default=30.0, alias="replica_lag", description="the slowest replica is further behind"
+    )
+    latency_ms: float | None = Field(
+        default=None,
+        gt=0,
+        description="mean time of other roles' statements, in milliseconds; needs the extension pg_stat_statements",
+    )
+    disk_free_percent: Percent | None = Field(
+        default=10.0, alias="disk_free", description="less of the disk is free; a migration is not begun then, either"
+    )
+    hold_s: PositiveDuration = Field(default=600.0, alias="hold", description="how long it holds before it looks again")
+
+
+class DatabaseSpec(StrictModel):
+    """The database of a service in an environment, as migrations need to know it."""
+
+    connection: DriverSpec = Field(description="reaches it")
+    database: str = Field(default="", description="its name; another one is refused")
+    system_id: str | None = Field(
+        default=None, pattern=SYSTEM_ID_PATTERN, description="of its cluster; another one is refused"
+    )
+    health: HealthLimits = Field(default=HealthLimits(), description="when a backfill holds")
+    on_failure: Literal["undo", "stay"] = Field(
+        default="undo",
+        description="what happens to phases that a run has begun and that fail, before the point of no return (MIG-2)",
+    )
+    wait_s: Duration = Field(
+        default=60.0, alias="wait", description="longest wait for another engine at work on the same database"
+    )
 
 
 class MigrationState(StrEnum):

@@ -253,6 +253,9 @@ class ServiceFile(StrictModel):
     promotion: Promotion = Field(description="how production gets a new release; the key 'strategy' says which way")
     approval: Approval | None = Field(default=None, description="asks a person; without it nobody is asked")
     validation: Validation = Field(description="what must hold once production runs the new release")
+    migrations: str | None = Field(
+        default=None, min_length=1, description="folder of the database's migrations, from the repository's root"
+    )
     gates: list[Gate] = Field(
         default_factory=list, description="must be open before a release starts where it must serve in the end (REL-11)"
     )

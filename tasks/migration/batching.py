@@ -68,7 +68,8 @@ def next_size(size: int, newest_first: Sequence[Sample], interval_s: float, most
     if not efficiency or low <= efficiency <= high:
         return size
     wanted = int(size * min(high / efficiency, MAX_MULTIPLIER))
-    return min(max(wanted, min(LEAST, most)), most)
+    # Who began below the smallest size grows from there, and does not jump.
+    return min(max(wanted, min(LEAST, most, size)), most)
 
 
 def after_timeout(size: int) -> int:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from tasks.common.errors import Retryable
+from tasks.common.migrations import HealthLimits
 from tasks.migration import batching, health
 from tasks.migration.batching import Sample
 from tasks.migration.catalogue import Attempt
-from tasks.migration.health import Finding, HealthLimits
+from tasks.migration.health import Finding
 from tasks.migration.locks import pause_s
 from tasks.migration.model import BuildIndex, Limits, Table
 from tasks.migration.plan import Action, Begin, BeginUndo, EndPhase, EndUndo, Fill, Run, TakeBack

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tasks.common.model import StrictModel
+from tasks.common.migrations import HealthLimits
 from tasks.common.units import show_size
 
 
@@ -39,26 +39,6 @@ class Measures:
     disk_free_bytes: int | None = None
     disk_total_bytes: int | None = None
     long_transaction_s: float | None = None
-
-
-class HealthLimits(StrictModel):
-    """From when on a backfill holds. None: the rule is off.
-
-    Args:
-        wal_segments: that wait to be archived; more of them hold. *Source:* GitLab, `write_ahead_log.rb`: 42.
-        autovacuum: whether autovacuum on the table holds.
-        replica_lag_s: of the slowest replica.
-        latency_ms: mean time of the foreground's statements.
-        disk_free_percent: less of it free holds.
-        hold_s: how long it holds before it looks again. *Source:* GitLab: 10 min.
-    """
-
-    wal_segments: int | None = 42
-    autovacuum: bool = True
-    replica_lag_s: float | None = 30.0
-    latency_ms: float | None = None
-    disk_free_percent: float | None = 10.0
-    hold_s: float = 600.0
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,10 @@ def test_bound_of_a_migration_lowers_the_floor_as_well() -> None:
     assert next_size(100, slow, 1.0, most=100) == 100
 
 
+def test_batches_that_began_below_the_smallest_size_grow_and_do_not_jump() -> None:
+    assert next_size(10, _batches(*[0.01] * NEWEST), 1.0) == 12
+
+
 def test_batches_that_found_nothing_to_change_do_not_make_sizes_explode() -> None:
     sparse = _batches(*[0.001] * 15, changed=0) + _batches(*[0.92] * 5)
     assert next_size(10_000, sparse, 1.0) == 10_000

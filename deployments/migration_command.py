@@ -1,0 +1,224 @@
+"""The commands `slipway migration ...`: a database's shape is changed in phases, looked at, and taken back."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+from deployments.shown import print_json
+from deployments.terminal import Estate, Exit, Json, connect, out, who
+from tasks.common.errors import Refused
+from tasks.common.migrations import Phase
+
+if TYPE_CHECKING:
+    from blocks.estate import OpenEstate
+    from tasks.migration.files import Written
+
+app = typer.Typer(no_args_is_help=True, help="Change a database's shape in phases, and without downtime.")
+Service = Annotated[str, typer.Argument(help="name of the service")]
+Environment = Annotated[str, typer.Option("--in", help="environment whose database is meant")]
+Folder = Annotated[str, typer.Option(help="a folder of migrations on this machine, in place of the repository's")]
+Commit = Annotated[str, typer.Option(help="commit, branch or tag that has the migrations; empty: the newest")]
+Through = Annotated[Phase, typer.Option(help="the last phase; cleanup removes the old shape for good")]
+Wait = Annotated[bool, typer.Option(help="follow the run to its end, or only start it")]
+Name = Annotated[str, typer.Argument(help="name of the migration: 0003_merge_names")]
+
+_NEW = {
+    "migration.yaml": """\
+description: {words}
+# Rows that are changed in batches, in the phase execute:
+# backfill:
+#   - table: customer
+#     set:
+#       full_name: first || ' ' || last
+#     where: full_name is null
+""",
+    "prepare.sql": "-- only what adds: the code that runs must not notice\n",
+    "prepare.undo.sql": "-- what takes prepare back, with IF EXISTS\n",
+    "validate.sql": "-- each SELECT returns what is wrong; the comment before it says what that is\n",
+    "cleanup.sql": "-- what is left of the old shape goes\n",
+}
+
+
+@app.command()
+def new(
+    words: Annotated[str, typer.Argument(help="what it does, in a few words: 'merge names'")],
+    folder: Annotated[Path, typer.Option(help="folder of migrations")] = Path("migrations"),
+) -> None:
+    """Make the folder of a new migration, with the next number."""
+    import re
+
+    from tasks.migration.files import NAME, NAME_WORDS
+
+    numbers = [int(each.name.partition("_")[0]) for each in folder.glob("*") if NAME.fullmatch(each.name)]
+    name = f"{max(numbers, default=0) + 1:04}_" + re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
+    if not NAME.fullmatch(name):
+        raise Refused("this makes no name", on=repr(words), next_action=f"use {NAME_WORDS}")
+    (folder / name).mkdir(parents=True)
+    for file, text in _NEW.items():
+        (folder / name / file).write_text(text.replace("{words}", words), encoding="utf-8")
+    out.print(f"made {folder / name}: write its phases, and remove what it does not need", markup=False)
+
+
+@app.command()
+def lint(
+    folder: Annotated[Path, typer.Argument(help="folder of migrations")] = Path("migrations"), as_json: Json = False
+) -> None:
+    """Read all migrations strictly, and say what does not belong into its phase."""
+    from blocks.migrations.folder import read_folder
+    from tasks.migration.files import load_migrations
+    from tasks.migration.lint import lint as findings_of
+
+    written = load_migrations(read_folder(folder), str(folder))
+    found = [each for one in written for each in findings_of(one)]
+    if as_json:
+        print_json([asdict(each) for each in found])
+    for each in found if not as_json else ():
+        out.print(f"{each.path}:{each.line}: {each.rule}: {each.message}", markup=False)
+    if found:
+        raise typer.Exit(Exit.FAILED)
+    if not as_json:
+        out.print(f"{len(written)} migrations: nothing to say")
+
+
+@app.command()
+def explain(
+    name: Name, folder: Annotated[Path, typer.Option(help="folder of migrations")] = Path("migrations")
+) -> None:
+    """Show what a migration does in each phase, and how each is taken back. No database is asked."""
+    from blocks.migrations.folder import read_folder
+    from tasks.migration.files import load_migrations
+    from tasks.migration.report import explained
+
+    written = load_migrations(read_folder(folder), str(folder))
+    found = next((each for each in written if each.name == name), None)
+    if found is None:
+        known = ", ".join(each.name for each in written)
+        raise Refused(f"there is no migration {name!r}", on=str(folder), next_action=f"use one of: {known or 'none'}")
+    out.print(explained(found.compiled(), found.file.description), markup=False)
+
+
+@app.command()
+def status(
+    service: Service,
+    environment: Environment = "production",
+    folder: Folder = "",
+    commit: Commit = "",
+    estate: Estate = "",
+    as_json: Json = False,
+) -> None:
+    """Show where each migration stands in a database. Nothing is changed."""
+    opened, written = _opened(service, environment, folder, commit, estate)
+    from tasks.migration.report import status as lines_of
+
+    lines = lines_of(opened.migrations(service, environment).observe(), written)
+    if as_json:
+        print_json([asdict(each) for each in lines])
+        return
+    table = Table("migration", "state", "done", "description", box=SIMPLE_HEAD)
+    for each in lines:
+        table.add_row(each.name, each.state, each.done or "-", escape(each.problem or each.description))
+    out.print(table if lines else "there are no migrations")
+
+
+@app.command()
+def plan(
+    service: Service,
+    environment: Environment = "production",
+    through: Through = Phase.VALIDATE,
+    folder: Folder = "",
+    commit: Commit = "",
+    estate: Estate = "",
+) -> None:
+    """Print the exact steps that would be done now, or why nothing would. Nothing is changed."""
+    opened, written = _opened(service, environment, folder, commit, estate)
+    from tasks.migration import report, require
+    from tasks.migration.plan import Action, plan_apply
+
+    observed = opened.migrations(service, environment).observe()
+    spec, on = opened.migrated(service, environment), f"{service} in {environment}"
+    free = spec.health.disk_free_percent or 0.0
+    require.require_right(observed, require.Wanted(spec.database, spec.system_id or "", free), on)
+    require.require_in_line(observed, written, on)
+    actions: list[Action] = []
+    for each in written:
+        require.require_not_undoing(observed.attempt(each.name), on)
+        actions += plan_apply(observed.attempt(each.name), each.compiled(), through)
+    for line in report.warnings(observed, written, through):
+        out.print(f"note: {line}", markup=False)
+    out.print(report.plan_report(actions), markup=False)
+
+
+@app.command()
+def apply(
+    service: Service,
+    environment: Environment = "production",
+    through: Through = Phase.VALIDATE,
+    upto: Annotated[str, typer.Option(help="name of the last migration; all if left out")] = "",
+    folder: Folder = "",
+    commit: Commit = "",
+    estate: Estate = "",
+    wait: Wait = True,
+    as_json: Json = False,
+) -> None:
+    """Bring a database's migrations through a phase, the oldest first."""
+    _connected(estate).migrated(service, environment)
+    from tasks.migration.request import MigrateRequest
+
+    request = MigrateRequest(
+        service=service, environment=environment, through=through, upto=upto, **_where(folder, commit)
+    )
+    _run("migrate", request, wait, as_json, f"{service} in {environment} through {through}")
+
+
+@app.command()
+def undo(
+    service: Service,
+    name: Name,
+    environment: Environment = "production",
+    estate: Estate = "",
+    wait: Wait = True,
+    as_json: Json = False,
+) -> None:
+    """Take the newest migration back, which is possible until its point of no return."""
+    _connected(estate).migrated(service, environment)
+    from tasks.migration.request import UndoRequest
+
+    request = UndoRequest(service=service, environment=environment, name=name, **_where("", ""))
+    _run("undo-migration", request, wait, as_json, f"undo of {name}")
+
+
+def _opened(
+    service: str, environment: str, folder: str, commit: str, estate: str
+) -> "tuple[OpenEstate, tuple[Written, ...]]":
+    opened = _connected(estate)
+    opened.migrated(service, environment)
+    from tasks.migration.request import MigrateRequest
+    from tasks.migration.steps import written_of
+
+    asked: MigrateRequest = MigrateRequest(service=service, environment=environment, **_where(folder, commit))
+    return opened, written_of(opened, asked)
+
+
+def _where(folder: str, commit: str) -> dict[str, Any]:
+    from deployments.backup_command import estate_path
+
+    absolute = str(Path(folder).absolute()) if folder else ""
+    return {"folder": absolute, "commit": commit, "estate": estate_path(), "requested_by": who()}
+
+
+def _connected(estate: str) -> "OpenEstate":
+    connect(estate)
+    from blocks.estate import open_estate
+
+    return open_estate()
+
+
+def _run(flow: str, request: Any, wait: bool, as_json: bool, title: str) -> None:
+    from deployments.backup_command import follow_run, show_ended
+
+    follow_run(flow, request, wait, as_json, lambda ended: show_ended(title, ended, as_json))
