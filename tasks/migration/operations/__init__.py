@@ -1,22 +1,68 @@
 """Declared operations: `operations:` of migration.yaml, and the steps that they come to."""
 
-from functools import reduce
-from operator import or_
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
 from tasks.migration.operations.base import Operation
-from tasks.migration.operations.columns import COLUMNS
+from tasks.migration.operations.columns import (
+    AddColumn,
+    ChangeType,
+    DropColumn,
+    MergeColumns,
+    RenameColumn,
+    SplitColumn,
+    StringToArray,
+)
 from tasks.migration.operations.compiling import Expansion, compile_operations
-from tasks.migration.operations.raw import RAW
-from tasks.migration.operations.rules import RULES
-from tasks.migration.operations.tables import TABLES
+from tasks.migration.operations.raw import AddEnumValue, CreateEnum, RawSql
+from tasks.migration.operations.rules import (
+    AddCheck,
+    AddForeignKey,
+    AddIndex,
+    AddUnique,
+    ChangePrimaryKey,
+    DropConstraint,
+    DropDefault,
+    DropIndex,
+    DropNotNull,
+    RenameConstraint,
+    SetComment,
+    SetDefault,
+    SetNotNull,
+)
+from tasks.migration.operations.tables import CreateTable, DropTable, RenameTable, SetTableComment
 
-OPERATIONS: tuple[type[Operation], ...] = (*TABLES, *COLUMNS, *RULES, *RAW)
-"""All operations, by family. A new one is a class, and one entry in its family's list."""
+AnyOperation = Annotated[
+    CreateTable
+    | DropTable
+    | RenameTable
+    | SetTableComment
+    | AddColumn
+    | DropColumn
+    | RenameColumn
+    | ChangeType
+    | SplitColumn
+    | MergeColumns
+    | StringToArray
+    | SetNotNull
+    | DropNotNull
+    | SetDefault
+    | DropDefault
+    | SetComment
+    | AddCheck
+    | AddForeignKey
+    | AddUnique
+    | ChangePrimaryKey
+    | DropConstraint
+    | RenameConstraint
+    | AddIndex
+    | DropIndex
+    | CreateEnum
+    | AddEnumValue
+    | RawSql,
+    Field(discriminator="operation"),
+]
+"""One entry of `operations:`, told by its key `operation`. A new one is a class, and an entry here."""
 
-AnyOperation: Any = Annotated[reduce(or_, OPERATIONS), Field(discriminator="operation")]
-"""One entry of `operations:`, told by its key `operation`."""
-
-__all__ = ["OPERATIONS", "AnyOperation", "Expansion", "Operation", "compile_operations"]
+__all__ = ["AnyOperation", "Expansion", "Operation", "compile_operations"]

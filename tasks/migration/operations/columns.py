@@ -6,7 +6,7 @@ from pydantic import Field
 
 from tasks.common.model import StrictModel
 from tasks.migration.model import quoted
-from tasks.migration.operations.base import SERIAL, ColumnSpec, Operation, TableOperation
+from tasks.migration.operations.base import SERIAL, ColumnSpec, TableOperation
 from tasks.migration.operations.expressions import Identifier, Sql, SqlType, mentioned, renamed
 from tasks.migration.operations.shape import ColumnState, State, TableState, Wrong
 
@@ -255,13 +255,3 @@ def _rename_in_created(table: TableState, column: ColumnState, before: str) -> N
 
 
 SplitColumn.model_rebuild()
-COLUMNS: tuple[type[Operation], ...] = (
-    AddColumn,
-    DropColumn,
-    RenameColumn,
-    ChangeType,
-    SplitColumn,
-    MergeColumns,
-    StringToArray,
-)
-"""The operations of this family."""

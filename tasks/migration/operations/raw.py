@@ -80,7 +80,3 @@ class AddEnumValue(Operation):
         run = f"ALTER TYPE {quoted(state.base)}.{quoted(self.name)} ADD VALUE {literal(self.value).strip()}{behind}"
         state.notes.append(f"the value {self.value!r} of {self.name} has no undo, and old clients may meet it")
         state.begin.append(Ddl(statements=(run,), what=f"add {self.value!r} to {self.name}", undo=None))
-
-
-RAW: tuple[type[Operation], ...] = (RawSql, CreateEnum, AddEnumValue)
-"""The operations of this family."""

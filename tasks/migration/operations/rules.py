@@ -7,7 +7,6 @@ from pydantic import Field
 from tasks.migration.model import quoted
 from tasks.migration.operations.base import (
     CheckSpec,
-    Operation,
     ReferenceSpec,
     TableOperation,
     add_check,
@@ -363,21 +362,3 @@ def _users(state: State, table: TableState, rule: Rule) -> list[str]:
         for each in every.rules
         if each.target_table is table and {one.newest() for one in each.target} == mine
     )
-
-
-RULES: tuple[type[Operation], ...] = (
-    SetNotNull,
-    DropNotNull,
-    SetDefault,
-    DropDefault,
-    SetComment,
-    AddCheck,
-    AddForeignKey,
-    AddUnique,
-    ChangePrimaryKey,
-    DropConstraint,
-    RenameConstraint,
-    AddIndex,
-    DropIndex,
-)
-"""The operations of this family."""

@@ -9,7 +9,6 @@ from tasks.migration.operations.base import (
     SERIAL,
     CheckSpec,
     ColumnSpec,
-    Operation,
     ReferenceSpec,
     TableOperation,
     add_check,
@@ -157,7 +156,3 @@ class SetTableComment(TableOperation):
             table.comment = self.comment or ""
         else:
             table.view_comment = self.comment or ""
-
-
-TABLES: tuple[type[Operation], ...] = (CreateTable, DropTable, RenameTable, SetTableComment)
-"""The operations of this family."""
