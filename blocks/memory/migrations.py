@@ -201,11 +201,11 @@ class MemoryEngine:
         state = MigrationState.APPLIED if last else MigrationState.UNDER_WAY
         self._stands(name, done=phase, state=state, ended_at=datetime.now(UTC) if last else None)
 
-    def begin_undo(self, name: str, run_id: str) -> None:
-        """It is on record that the migration is being undone. *Idempotent:* yes."""
+    def begin_undo(self, name: str, keep: Phase | None, run_id: str) -> None:
+        """It is on record that the migration is being undone, and how far. *Idempotent:* yes."""
         if self._attempt(name).standing.past_return:
             raise Refused("its point of no return is passed", on=name, next_action="write a new migration")
-        self._stands(name, state=MigrationState.UNDOING, run_id=run_id)
+        self._stands(name, state=MigrationState.UNDOING, run_id=run_id, done=keep)
 
     def undo(self, at: Spot, position: int, step: Step, limits: Limits) -> int:
         """One step of what takes a step back is done and on record. *Idempotent:* yes."""
@@ -232,8 +232,8 @@ class MemoryEngine:
 
     def fail(self, name: str, problem: str) -> None:
         """The migration has failed on record. *Idempotent:* yes."""
-        self._attempt(name)
-        self._stands(name, state=MigrationState.FAILED)
+        if self._attempt(name).standing.state is not MigrationState.UNDOING:
+            self._stands(name, state=MigrationState.FAILED)
         self._world.attempts[name] = replace(self._world.attempts[name], problem=problem)
 
     def _pass_return(self, at: Spot) -> None:

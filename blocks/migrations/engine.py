@@ -174,8 +174,8 @@ class PostgresqlEngine:
             else:
                 self._change(row.id, done=str(phase), state=MigrationState.UNDER_WAY, run_id=self._run_id)
 
-    def begin_undo(self, name: str, run_id: str) -> None:
-        """It is on record that the migration is being undone. *Idempotent:* yes."""
+    def begin_undo(self, name: str, keep: Phase | None, run_id: str) -> None:
+        """It is on record that the migration is being undone, and how far. *Idempotent:* yes."""
         with translated(self._on(name), self._sessions.redact), self._claimed(name) as row:
             if row.past_return:
                 raise Refused(
@@ -183,7 +183,7 @@ class PostgresqlEngine:
                     on=self._on(name),
                     next_action="write a new migration that brings the old shape back, or restore the backup",
                 )
-            self._change(row.id, state=MigrationState.UNDOING, run_id=run_id)
+            self._change(row.id, state=MigrationState.UNDOING, run_id=run_id, done=keep)
 
     def undo(self, at: Spot, position: int, step: Step, limits: Limits) -> int:
         """One step of what takes a step back is done and on record. *Idempotent:* yes."""
@@ -220,7 +220,9 @@ class PostgresqlEngine:
     def fail(self, name: str, problem: str) -> None:
         """The migration has failed on record. *Idempotent:* yes."""
         with translated(self._on(name), self._sessions.redact), self._claimed(name) as row:
-            self._change(row.id, state=MigrationState.FAILED, problem=self._sessions.redact(problem))
+            # What is half undone must be undone to its end before anything else: it is not applied from there.
+            state = row.state if row.state == MigrationState.UNDOING else MigrationState.FAILED
+            self._change(row.id, state=state, problem=self._sessions.redact(problem))
 
     @contextmanager
     def _claimed(self, name: str, lock_ms: int = 5000, statement_ms: int = 60_000) -> Iterator[_Row]:
@@ -288,8 +290,8 @@ class PostgresqlEngine:
         raise Refused(
             f"a check has found what must not be: {step.says}",
             on=on,
-            state="the new shape is not trusted; clients of the old one are not touched",
-            next_action="mend the rows, or undo and correct the backfill: slipway migration undo " + at.name,
+            state="the new shape is not to be trusted; clients of the old one are not touched",
+            next_action="mend the rows, or what fills them, then apply again",
             facts={"rows found": "\n".join(shown)},
         )
 

@@ -102,7 +102,8 @@ select t.tgrelid, t.tgname, pg_get_triggerdef(t.oid)
  where not t.tgisinternal and {_SCHEMAS} order by t.tgrelid, t.tgname
 """  # noqa: S608 - of this module's own constants
 _IDENTITY = """
-select current_database(), pg_is_in_recovery(), (select reset_val::bool from pg_settings where name = 'default_transaction_read_only'),
+select current_database(), pg_is_in_recovery(),
+       (select reset_val::bool from pg_settings where name = 'default_transaction_read_only'),
        array(select unnest(current_schemas(false))::text)
 """
 _LONG = """

@@ -36,6 +36,7 @@ from tasks.common.units import (
     write_percent,
     write_size,
 )
+from tasks.migration.files import MigrationFile
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -107,6 +108,15 @@ instances](examples/drills/all-instances-killed.yaml), [disk full](examples/dril
 [leader from etcd](examples/drills/leader-without-etcd.yaml), [from its
 replicas](examples/drills/leader-without-replicas.yaml), [from clients](examples/drills/leader-without-clients.yaml),
 [one way](examples/drills/leader-deaf.yaml). [How to practise](../how-to/practise-failover.md).
+""",
+    "migration-file": """\
+# The migration file
+
+Each migration is a folder `NNNN_words` in the folder that `migrations` of the service file names. `migration.yaml` in
+it says what cannot be said in SQL. Beside it stand `prepare.sql`, `execute.sql`, `validate.sql`, `cleanup.sql` and, for
+each phase before the point of no return, its undo: `prepare.undo.sql`, `execute.undo.sql`. A complete example, which
+the tests run: [merge names](examples/migrations/0001_merge_names/migration.yaml). [How to
+migrate](../how-to/migrate-a-database.md).
 """,
 }
 _RULES = """\
@@ -292,6 +302,7 @@ def generate() -> dict[str, str]:
         "expectations-file": Suite,
         "masking-file": Masking,
         "drill-file": Experiment,
+        "migration-file": MigrationFile,
     }
     for name, model in models.items():
         files[f"{name}.md"] = reference(model, name)

@@ -131,7 +131,7 @@ class Conductor:
                 self.say(f"{action.name}: {action.phase} is done")
                 self.wait(action.settle_s)
             case BeginUndo():
-                self._patiently(lambda: self.engine.begin_undo(action.name, self.run_id), limits)
+                self._patiently(lambda: self.engine.begin_undo(action.name, action.keep, self.run_id), limits)
             case TakeBack():
                 self._patiently(lambda: self.engine.undo(action.at, action.position, action.step, limits), limits)
                 self.say(f"{action.at}: taken back: {action.step.what or action.step.kind}")

@@ -68,6 +68,7 @@ class BeginUndo:
     """It goes on record that the migration is being undone."""
 
     name: str
+    keep: Phase | None
 
     def __str__(self) -> str:
         """Return it in words."""
@@ -136,12 +137,12 @@ def plan_undo(attempt: Attempt | None, keep: Phase | None = None) -> tuple[Actio
 
     Args:
         attempt: what its history says.
-        keep: the last phase that stays; None for none.
+        keep: the last phase that stays; None for none. An undo that was interrupted keeps what it was to keep.
     """
     if attempt is None:
         return ()
-    name = attempt.standing.name
-    todo: list[Action] = [BeginUndo(name)]
+    name, keep = attempt.standing.name, kept_by(attempt, keep)
+    todo: list[Action] = [BeginUndo(name, keep)]
     for done in sorted(attempt.steps, key=_place, reverse=True):
         if keep is not None and PHASES.index(done.phase) <= PHASES.index(keep):
             continue
@@ -152,9 +153,14 @@ def plan_undo(attempt: Attempt | None, keep: Phase | None = None) -> tuple[Actio
     return (*todo, EndUndo(name, keep))
 
 
+def kept_by(attempt: Attempt, keep: Phase | None) -> Phase | None:
+    """Return the last phase that an undo keeps: what is on record, where one was interrupted; else what is wanted."""
+    return attempt.standing.done if attempt.standing.state is MigrationState.UNDOING else keep
+
+
 def not_taken_back(attempt: Attempt, keep: Phase | None = None) -> tuple[Step, ...]:
     """Return the steps that were done and that an undo leaves as they are, since nothing takes them back."""
-    found = []
+    found, keep = [], kept_by(attempt, keep)
     for done in attempt.steps:
         steps = attempt.compiled.steps(done.phase)
         kept = keep is not None and PHASES.index(done.phase) <= PHASES.index(keep)

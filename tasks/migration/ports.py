@@ -150,8 +150,13 @@ class Engine(Protocol):
         """All of the phase is done on record; after the last phase the migration is applied. *Idempotent:* yes."""
         ...
 
-    def begin_undo(self, name: str, run_id: str) -> None:
-        """It is on record that the migration is being undone. *Idempotent:* yes.
+    def begin_undo(self, name: str, keep: Phase | None, run_id: str) -> None:
+        """It is on record that the migration is being undone, and how far. *Idempotent:* yes.
+
+        Args:
+            name: of the migration.
+            keep: the last phase that stays, which is the last one done from now on; None for none.
+            run_id: the flow run.
 
         Raises:
             Refused: its point of no return is passed.
@@ -179,7 +184,7 @@ class Engine(Protocol):
         ...
 
     def fail(self, name: str, problem: str) -> None:
-        """The migration has failed on record, and why. *Idempotent:* yes.
+        """The migration has failed on record, and why; one that is half undone stays so. *Idempotent:* yes.
 
         Args:
             name: of the migration.

@@ -12,6 +12,7 @@ from tasks.common.migrations import MigrationState, Phase
 from tasks.migration.files import load_migrations
 from tasks.migration.model import Backfill, Limits
 from tasks.migration.ports import MigrationTarget, Spot
+from tasks.migration.require import require_not_undoing
 from tests.support.migrating import CUSTOMERS, NAMES, RUN, Stopped, Way, changed, fill, target_of
 
 _ROWS = 30
@@ -114,7 +115,7 @@ def test_point_of_no_return_is_passed_with_the_first_step_behind_it(make: Callab
     work = make()
     work.apply(Phase.CLEANUP)
     with work.target.locked(RUN, 1.0) as engine, pytest.raises(Refused, match="point of no return"):
-        engine.begin_undo(_NAME, RUN)
+        engine.begin_undo(_NAME, None, RUN)
 
 
 def test_failure_is_on_record_until_it_is_begun_again(make: Callable[[], Way]) -> None:
@@ -157,3 +158,25 @@ def test_backfill_of_what_is_not_there_is_refused(make: Callable[[], Way]) -> No
     other = step.model_copy(update={"table": step.table.model_copy(update={"name": "nobody"})})
     with work.target.locked(RUN, 1.0) as engine, pytest.raises(Refused):
         engine.open_backfill(_AT, other)
+
+
+def test_undo_that_was_interrupted_keeps_what_it_was_to_keep_and_is_not_applied_from_there(
+    make: Callable[[], Way],
+) -> None:
+    work = make()
+    work.apply(Phase.VALIDATE)
+    with pytest.raises(Stopped):
+        work.undo(keep=Phase.PREPARE, stop_after=1)
+    with work.target.locked(RUN, 1.0) as engine:
+        engine.fail(_NAME, "no room")
+    attempt = work.attempt()
+    assert attempt is not None
+    assert (attempt.standing.state, attempt.problem) == (MigrationState.UNDOING, "no room")
+    with pytest.raises(Refused, match="being undone"):
+        require_not_undoing(attempt, "campus")
+    work.undo()
+    attempt = work.attempt()
+    assert attempt is not None
+    assert (attempt.standing.state, attempt.standing.done) == (MigrationState.UNDER_WAY, Phase.PREPARE)
+    work.undo()
+    assert work.attempt() is None

@@ -5,11 +5,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from blocks.migrations.folder import read_folder
 from tasks.common.errors import Refused
 from tasks.common.migrations import PHASES, MigrationState, Phase
+from tests.support.docs import ROOT
 from tests.support.migrating import CUSTOMERS, NAMES, Stopped, changed, data_of, fill, rows, schema_of, way
 
 pytestmark = pytest.mark.server
+EXAMPLES = ROOT / "docs/reference/examples"
 _ROWS = 2500
 
 
@@ -167,3 +170,30 @@ def test_rows_that_come_during_the_backfill_are_left_to_the_application(address:
         work.shown = Grows(shown)
         work.apply(Phase.EXECUTE)
     assert rows(address, "select sum(over) from slipway.migration_batches") == [(_ROWS,)]
+
+
+def test_documented_example_runs_and_old_code_runs_beside_it(database_url: str, tmp_path: Path) -> None:
+    fill(
+        database_url,
+        "create table customer (customer_id int primary key, first_name text, last_name text);"
+        "insert into customer select n, 'f' || n, 'l' || n from generate_series(1, 50) n",
+    )
+    before = schema_of(database_url)
+    files = read_folder(EXAMPLES / "migrations")
+    work = way(database_url, tmp_path, files)
+    work.apply(Phase.PREPARE)
+    fill(
+        database_url,
+        "insert into customer values (51, 'old', 'code'); update customer set last_name = 'x' where customer_id = 1",
+    )
+    work.apply(Phase.VALIDATE)
+    fill(database_url, "update customer set last_name = 'y' where customer_id = 2")
+    work.undo()
+    assert schema_of(database_url) == before
+    assert rows(database_url, "select count(*) from customer where last_name in ('x', 'y', 'code')") == [(3,)]
+    work.apply(Phase.CLEANUP)
+    assert rows(database_url, "select full_name from customer where customer_id in (1, 2, 51) order by 1") == [
+        ("f1 x",),
+        ("f2 y",),
+        ("old code",),
+    ]

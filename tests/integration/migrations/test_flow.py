@@ -86,7 +86,7 @@ def test_run_applies_another_changes_nothing_and_undo_brings_the_start_back(plac
 
 def test_failure_takes_back_what_the_run_has_begun_and_nothing_before_it(place: Place) -> None:
     before = schema_of(place.address), data_of(place.address)
-    place.write(changed(NAMES, validate__sql="-- customers at all\nselect id from customer;"))
+    place.write(changed(NAMES, validate__sql="-- customers at all\nselect id from customer order by id;"))
     error = error_of(place.apply())
     assert isinstance(error, Refused)
     assert "customers at all" in error.what

@@ -244,7 +244,9 @@ def test_long_transaction_of_somebody_else_is_named_and_nobody_waits_behind_us(
 
 
 def test_undo_of_an_older_migration_is_refused(address: str, tmp_path: Path) -> None:
-    second = {path: text.replace("full_name", "whole") for path, text in _SECOND.items()}
+    second = {
+        path: text.replace("full_name", "whole").replace("named", "whole_named") for path, text in _SECOND.items()
+    }
     work = way(address, tmp_path, {**NAMES, **second})
     work.apply(Phase.PREPARE, "0001_full_name")
     work.apply(Phase.PREPARE, "0002_second")
