@@ -203,8 +203,8 @@ def _act(engine: Engine, action: Action) -> None:
                 pass
         case EndPhase(name, phase, _):
             engine.end_phase(name, phase)
-        case BeginUndo(name):
-            engine.begin_undo(name, RUN)
+        case BeginUndo(name, keep):
+            engine.begin_undo(name, keep, RUN)
         case TakeBack(at, position, step):
             engine.undo(at, position, step, LIMITS)
         case EndUndo(name, keep):

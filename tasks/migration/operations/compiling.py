@@ -67,7 +67,7 @@ def _misfit(name: str, problems: Sequence[str]) -> Refused:
     return Refused(
         f"{count} not fit the database",
         on=name,
-        next_action="correct 'operations' in migration.yaml (docs/reference/migration-operations.md explains each)",
+        next_action="correct 'operations' in migration.yaml (docs/reference/migration-file.md explains each)",
         facts={"mistakes": "\n".join(problems)},
     )
 
