@@ -120,7 +120,8 @@ def _widen(state: State, table: TableState, kept: Sync) -> Ddl:
             f"ADD COLUMN {quoted(column.physical)} {column.type}{collation}"
             + (f" DEFAULT {default}" if at_once else "")
         )
-        if default and not at_once:
+        # Where old clients' rows are filled, a default is the view's: theirs would draw from a sequence for nothing.
+        if default and not at_once and column.up is None:
             then.append(f"ALTER COLUMN {quoted(column.physical)} SET DEFAULT {default}")
     if kept.filled:
         adds.append(f"ADD COLUMN {quoted(marker(state))} boolean NOT NULL DEFAULT true")
@@ -136,6 +137,11 @@ def _widen(state: State, table: TableState, kept: Sync) -> Ddl:
     undo = (Ddl(statements=tuple(back), what=f"take the new columns of {table.name} away"),)
     what = f"add the new columns of {table.name}" if columns else f"keep {table.name} in step"
     return Ddl(statements=(*statements, *kept.make), what=what, undo=undo)
+
+
+def viewed_default(table: TableState, column: ColumnState) -> str:
+    """Return the default of a fresh column that only the version's view has as yet, as SQL; '' where it has none."""
+    return column_default(table, column) if column.fresh and column.up is not None and not table.created else ""
 
 
 def column_default(table: TableState, column: ColumnState) -> str:

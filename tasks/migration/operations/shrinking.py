@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from tasks.migration.model import Check, Ddl, DropIndex, Step, quoted
 from tasks.migration.operations.building import KEYS, Fate, attached, fate, place
 from tasks.migration.operations.expressions import literal
-from tasks.migration.operations.growing import counts, firm_name, newly_firm, sequence_name
+from tasks.migration.operations.growing import counts, firm_name, newly_firm, sequence_name, viewed_default
 from tasks.migration.operations.shape import ColumnState, State, TableState
 from tasks.migration.operations.syncing import marker, sync
 from tasks.migration.operations.versions import view_of
@@ -26,6 +26,21 @@ WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = {table}::regclass AND
     SELECT FROM pg_rewrite r JOIN pg_class v ON v.oid = r.ev_class
     WHERE r.oid = d.objid AND v.relnamespace::regnamespace::text = ANY ({versions})))
 LIMIT 10"""
+
+# PL/pgSQL keeps the types of a row's columns for as long as a session lasts, unless the function is changed: sessions
+# that are open would fail with "type of parameter does not match that when preparing the plan".
+_READ_AGAIN = """DO $slipway$
+DECLARE one record;
+BEGIN
+  FOR one IN
+    SELECT DISTINCT p.oid::regprocedure::text AS name, p.procost AS cost
+    FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_language l ON l.oid = p.prolang
+    WHERE t.tgrelid = {table}::regclass AND NOT t.tgisinternal AND l.lanname = 'plpgsql'
+      AND pg_has_role(p.proowner, 'USAGE')
+  LOOP
+    EXECUTE format('ALTER FUNCTION %s COST %s', one.name, one.cost);
+  END LOOP;
+END $slipway$"""
 
 _TABLE_USERS = """SELECT DISTINCT pg_describe_object(d.classid, d.objid, d.objsubid) AS "what uses it"
 FROM pg_depend d
@@ -130,6 +145,9 @@ def _contract(state: State, table: TableState, migration: str) -> list[str]:
     statements += _firmness(state, table)
     statements += _renamed_columns(state, table)
     statements += _constraints(state, table)
+    assert table.relation is not None
+    if table.gone and table.relation.triggers:
+        statements.append(_READ_AGAIN.replace("{table}", literal(str(table.table)).strip()))
     return statements
 
 
@@ -142,6 +160,11 @@ def _own(state: State, table: TableState) -> list[str]:
             view = f"ALTER VIEW IF EXISTS {view_of(state, table)} ALTER COLUMN {quoted(column.name)} DROP DEFAULT"
             change = f"SET DEFAULT {column.view_default}" if column.view_default else "DROP DEFAULT"
             statements += [f"ALTER TABLE {table.table} ALTER COLUMN {name} {change}", view]
+        if viewed_default(table, column):
+            view = f"ALTER VIEW IF EXISTS {view_of(state, table)} ALTER COLUMN {quoted(column.name)} DROP DEFAULT"
+            statements.append(view)
+            if not column.identity:
+                statements.append(f"ALTER TABLE {table.table} ALTER COLUMN {name} SET DEFAULT {column.default}")
         if column.view_comment is not None:
             text = literal(column.view_comment) if column.view_comment else "NULL"
             statements.append(f"COMMENT ON COLUMN {table.table}.{name} IS {text}")
@@ -177,7 +200,6 @@ def _identities(state: State, table: TableState) -> list[str]:
         after = f"pg_get_serial_sequence({where}, {literal(successor.physical).strip()})"
         before = f"pg_get_serial_sequence({where}, {literal(column.physical).strip()})"
         statements += [
-            f"ALTER TABLE {table.table} ALTER COLUMN {name} DROP DEFAULT",
             f"ALTER TABLE {table.table} ALTER COLUMN {name} SET NOT NULL",
             f"ALTER TABLE {table.table} ALTER COLUMN {name} ADD {kind}",
             f"SELECT setval({after}, nextval({before}), false)",

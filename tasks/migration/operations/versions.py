@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from tasks.migration.model import Ddl, quoted
 from tasks.migration.operations.expressions import literal
+from tasks.migration.operations.growing import viewed_default
 from tasks.migration.operations.shape import PREFIX, ColumnState, State, TableState
 
 _INVOKER_FROM = 150000
@@ -110,6 +111,8 @@ def _view(state: State, table: TableState) -> Iterable[str]:
     for column in table.columns:
         if column.view_default is not None:
             yield f"ALTER VIEW {view} ALTER COLUMN {quoted(column.name)} SET DEFAULT {_default(column)}"
+        if viewed := viewed_default(table, column):
+            yield f"ALTER VIEW {view} ALTER COLUMN {quoted(column.name)} SET DEFAULT {viewed}"
         comment = column.comment if column.view_comment is None else column.view_comment
         if comment:
             yield f"COMMENT ON COLUMN {view}.{quoted(column.name)} IS {literal(comment)}"

@@ -1,4 +1,4 @@
-"""Every documented migration of declared operations goes through a real database: begun, taken back, begun, finished."""
+"""Every documented migration of declared operations goes through a real database, there and back and there."""
 
 from pathlib import Path
 
@@ -20,7 +20,8 @@ CREATE TABLE users (id int PRIMARY KEY, name text, role text);
 CREATE TABLE reviews (id int PRIMARY KEY, user_id int, product text, review text, rating text, stars int);
 CREATE TABLE drafts (id int PRIMARY KEY);
 INSERT INTO users VALUES (1, 'Ann Lee', 'admin'), (2, NULL, NULL);
-INSERT INTO reviews VALUES (1, 1, 'pen', NULL, '5', 1), (2, 1, 'ink', 'ok', 'bad', 2), (3, 9, 'cup', 'a fine cup', '3', 3)
+INSERT INTO reviews VALUES (1, 1, 'pen', NULL, '5', 1), (2, 1, 'ink', 'ok', 'bad', 2),
+    (3, 9, 'cup', 'a fine cup', '3', 3)
 """
 
 

@@ -320,7 +320,8 @@ def _wide(sides: Sides) -> None:
     run_all(
         sides.old, ["INSERT INTO users (name) VALUES ('old')", "INSERT INTO posts (user_id) SELECT max(id) FROM users"]
     )
-    assert rows(sides.old, "SELECT id FROM users ORDER BY id") == rows(sides.new, "SELECT id FROM users ORDER BY id")
+    query = "SELECT FROM public.users o FULL JOIN v2.users n ON n.id = o.id WHERE o.id IS NULL OR n.id IS NULL"
+    assert rows(sides.root, query) == []
     assert refused(sides.new, "INSERT INTO posts (user_id) VALUES (-1)") == "23503"
     assert refused(sides.new, "INSERT INTO users (id, name) SELECT id, 'x' FROM users LIMIT 1") == "23505"
 
@@ -426,7 +427,7 @@ def _triggered(sides: Sides) -> None:
 
 TRIGGERED = Scenario(
     "columns_that_triggers_of_others_write",
-    "CREATE TABLE t (id int PRIMARY KEY, email text, at timestamp); INSERT INTO t VALUES (1, 'x', now());"
+    "CREATE TABLE t (id int PRIMARY KEY, email text, at timestamp); INSERT INTO t VALUES (1, 'x', '2020-01-01');"
     "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN NEW.at := now(); NEW.email := "
     "lower(NEW.email);"
     " RETURN NEW; END$$; CREATE TRIGGER touch BEFORE INSERT OR UPDATE ON t FOR EACH ROW "
