@@ -19,7 +19,7 @@ from blocks.postgresql import find_binaries
 from blocks.secrets import Secrets
 from tasks.common.migrations import Phase
 from tasks.migration.catalogue import Catalogue
-from tasks.migration.model import Check, Compiled, Limits
+from tasks.migration.model import Check, Compiled, Limits, quoted
 from tasks.migration.operations import AnyOperation, compile_operations
 from tasks.migration.plan import Action, Begin, BeginUndo, EndPhase, EndUndo, Fill, Run, TakeBack, plan_apply, plan_undo
 from tasks.migration.ports import Contended, Engine
@@ -250,8 +250,10 @@ def contents(client: Client, catalogue: Catalogue) -> dict[str, list[tuple[Any, 
     found = {}
     for (schema, name), relation in sorted(catalogue.relations.items()):
         if relation.kind == "table":
-            columns = ", ".join(f'"{each.name}"::text' for each in relation.columns)
-            found[f"{schema}.{name}"] = sorted(rows(client, f'SELECT {columns} FROM "{schema}"."{name}"'), key=str)
+            columns = ", ".join(f"{quoted(each.name)}::text" for each in relation.columns)
+            found[f"{schema}.{name}"] = sorted(
+                rows(client, f"SELECT {columns} FROM {quoted(schema)}.{quoted(name)}"), key=str
+            )
     return found
 
 
