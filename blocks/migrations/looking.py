@@ -107,24 +107,24 @@ select current_database(), pg_is_in_recovery(),
        array(select unnest(current_schemas(false))::text)
 """
 _LONG = """
-select pid, usename || coalesce(', ' || nullif(application_name, ''), ''),
-       extract(epoch from clock_timestamp() - xact_start)::float8, state
+select pid, coalesce(usename::text, backend_type) || coalesce(', ' || nullif(application_name, ''), ''),
+       extract(epoch from clock_timestamp() - xact_start)::float8, coalesce(state, '')
   from pg_stat_activity
  where datname = current_database() and xact_start < clock_timestamp() - make_interval(secs => %s)
-   and pid <> pg_backend_pid() and backend_type = 'client backend'
+   and pid <> pg_backend_pid() and backend_type in ('client backend', 'autovacuum worker')
  order by xact_start
 """
 _MONITORS = "select pg_has_role('pg_monitor', 'usage')"
 _WAITING = r"select count(*) from pg_ls_archive_statusdir() where name ~ '^[0-9A-F]{24}\.ready$'"
 # Source: GitLab, health_status/indicators/write_ahead_log.rb; with the server's own size of a segment.
 _WAITING_BY_NAMES = r"""
-with at as (
-    select pg_walfile_name(pg_current_wal_insert_lsn()) as now, last_archived_wal as then,
-           4294967296 / pg_size_bytes(current_setting('wal_segment_size')) as each
+with seen as (
+    select pg_walfile_name(pg_current_wal_insert_lsn()) as newest, last_archived_wal as archived,
+           4294967296 / pg_size_bytes(current_setting('wal_segment_size')) as a_log
       from pg_stat_archiver where last_archived_wal ~ '^[0-9A-F]{24}$')
-select ((('x' || substr(now, 9, 8))::bit(32)::bigint - ('x' || substr(then, 9, 8))::bit(32)::bigint) * each
-        + ('x' || substr(now, 17, 8))::bit(32)::bigint - ('x' || substr(then, 17, 8))::bit(32)::bigint)::bigint
-  from at
+select ((('x' || substr(newest, 9, 8))::bit(32)::bigint - ('x' || substr(archived, 9, 8))::bit(32)::bigint) * a_log
+        + ('x' || substr(newest, 17, 8))::bit(32)::bigint - ('x' || substr(archived, 17, 8))::bit(32)::bigint)::bigint
+  from seen
 """
 _ARCHIVES = "select current_setting('archive_mode') <> 'off'"
 _VACUUMING = """

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from blocks.context import Context
 from blocks.migrations.engine import PostgresqlEngine
+from blocks.migrations.expecting import require_met
 from blocks.migrations.looking import Looks
 from blocks.migrations.sessions import Mutex, Sessions
 from tasks.common.errors import Refused
@@ -79,11 +80,7 @@ class PostgresqlMigrations:
             mutex.close()
 
     def _expect(self, step: Expect) -> None:
-        raise Refused(
-            "suites of expectations are not checked by migrations yet",
-            on=step.name,
-            next_action="use SELECT in validate.sql",
-        )
+        require_met(step, self._address(), self.on, self._context.secrets.redact)
 
     def _address(self) -> str:
         """Return the address; its password is redacted from now on, wherever it turns up."""

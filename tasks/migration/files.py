@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 
 from tasks.common.document import Mistake, read
 from tasks.common.errors import Refused
+from tasks.common.load import load_suites
 from tasks.common.migrations import PHASES, Phase
 from tasks.common.mistakes import mistakes, validate
 from tasks.common.model import StrictModel
@@ -251,6 +252,12 @@ def _fitting(files: Mapping[str, str], file: MigrationFile) -> Iterator[tuple[st
     for name in file.expectations:
         if name not in files:
             yield SETTINGS, Mistake(1, "expectations", f"{name!r}, which is not there", "a file of this folder")
+            continue
+        try:
+            load_suites({name: files[name]})
+        except Refused as refused:
+            for line in str(refused.facts["mistakes"]).splitlines():
+                yield name, Mistake(1, "the suite", line, "a sound one")
     works = {phase: f"{phase}.sql" in files for phase in (Phase.PREPARE, Phase.EXECUTE, Phase.CLEANUP)}
     works[Phase.EXECUTE] = works[Phase.EXECUTE] or bool(file.backfill)
     if file.operations:

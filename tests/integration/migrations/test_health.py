@@ -106,11 +106,17 @@ def test_each_measure_is_taken_where_the_role_may_and_said_to_be_missing_where_n
         superuser.execute(f"revoke pg_monitor from {ROLE}")
     found = work.target.measure([table])
     assert found.vacuuming is None and found.replica_lag_s is None
+    archive.mark.touch()
+    with archive.cluster.as_superuser(address) as superuser:
+        superuser.execute("select pg_logical_emit_message(false, 'x', 'y'), pg_switch_wal()")
+    wait_until(lambda: work.target.measure([table]).wal_waiting is not None, within_s=120, what="an archived segment")
 
 
 def test_autovacuum_on_the_table_is_seen(archive: Archive, tmp_path: Path) -> None:
     address = archive.cluster.database()
     fill(address, CUSTOMERS.format(rows=20_000))
+    work = way(address, tmp_path)
+    work.apply(Phase.PREPARE)
     with archive.cluster.as_superuser(address) as superuser:
         superuser.execute(f"grant pg_monitor to {ROLE}")
         superuser.execute("alter system set autovacuum_naptime = '1s'")
@@ -120,7 +126,6 @@ def test_autovacuum_on_the_table_is_seen(archive: Archive, tmp_path: Path) -> No
             " autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1)"
         )
         superuser.execute("delete from customer where id % 2 = 0")
-    work = way(address, tmp_path)
     table = work.written[0].compiled().steps(Phase.EXECUTE)[0].table  # type: ignore[union-attr]
     wait_until(lambda: work.target.measure([table]).vacuuming == ("customer",), within_s=120, what="autovacuum")
     work.health = HealthLimits()

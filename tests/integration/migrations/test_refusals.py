@@ -1,6 +1,7 @@
 """What is refused, and what is true then: each by a real PostgreSQL."""
 
 import contextlib
+import re
 import threading
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from tasks.migration.ports import MutexLost
 from tasks.migration.require import Wanted, require_in_line, require_right, require_room, require_undoable
 from tests.support.disks import small_disk
 from tests.support.migrating import CUSTOMERS, NAMES, RUN, Way, changed, data_of, fill, rows, schema_of, target_of, way
-from tests.support.postgresql import Cluster
-from tests.support.processes import wait_until
+from tests.support.postgresql import Cluster, running_copy
+from tests.support.processes import short_folder, wait_until
+from tests.support.verifying import base_backup, hand_over
 
 pytestmark = pytest.mark.server
 _SECOND = {path.replace("0001_full_name", "0002_second"): text for path, text in NAMES.items()}
@@ -338,3 +340,23 @@ def test_server_without_our_sessions_goes_on_where_it_was(
     work.shown = []
     work.apply(Phase.EXECUTE)
     assert rows(address, "select count(*), sum(changed) from slipway.migration_batches") == [(6, 300)]
+
+
+def test_standby_is_refused_and_can_be_looked_at(
+    postgresql_cluster: Cluster, address: str, work: Way, tmp_path: Path
+) -> None:
+    work.apply(Phase.PREPARE)
+    with short_folder() as folder:
+        data = base_backup(postgresql_cluster, folder / "data")
+        (data / "standby.signal").touch()
+        hand_over(folder)
+        with running_copy(data, folder) as port:
+            there = re.sub(r":[0-9]+/", f":{port}/", address)
+            standby = way(there, tmp_path)
+            observed = standby.target.observe()
+            with pytest.raises(Refused, match="a standby and takes no writes") as error:
+                require_right(observed, Wanted(), "campus")
+            assert "target_session_attrs=read-write" in error.value.next_action
+            assert observed.attempts[0].standing.done is Phase.PREPARE
+            with pytest.raises(Refused, match="takes no writes"):
+                standby.apply()

@@ -51,7 +51,7 @@ Refused: slipway.yaml has 10 mistakes
 and dashes, a letter first and no dash last
             slipway.yaml:2: biuld: found an unknown key (did you mean 'build'?); expected one of: service, \
 description, build, test, scan, accepted_findings, run, smoke, end_to_end, metrics, analysis, promotion, approval, \
-validation, gates
+validation, migrations, gates
             slipway.yaml:7: test.steps[0].command: found the text 'pytest -q'; expected a list: each item on a \
 line of its own after '- ', or [first, second]
             slipway.yaml:8: test.steps[0].timeout: found the number 300; expected a duration above zero with its \
@@ -80,6 +80,7 @@ def test_documented_examples_are_all_of_the_folder() -> None:
     assert {path.name for path in EXAMPLES.iterdir()} == {
         *SERVICE_EXAMPLES,
         "estate.yaml",
+        "migrations",
         "failover.yaml",
         "masking.yaml",
         "expectations",
