@@ -107,6 +107,10 @@ def grow(state: State, table: TableState, migration: str, phases: Phases) -> Non
         phases[Phase.VALIDATE].append(_all_filled(state, table))
     _rules(state, table, phases)
     _firm(state, table, phases)
+    leaving = [each.name for each in table.rules if fate(table, each) is Fate.GOES]
+    leaving += [each.name for each in table.indexes if fate(table, each) is Fate.GOES]
+    if leaving:
+        state.notes.append(f"{', '.join(leaving)} of {table.name} go with their columns in cleanup")
 
 
 def _widen(state: State, table: TableState, kept: Sync) -> Ddl:

@@ -74,8 +74,8 @@ FRUITS = Scenario(
 
 
 def _comments(sides: Sides) -> None:
-    query = "SELECT obj_description(c.oid), col_description(c.oid, 2) FROM pg_class c WHERE c.oid = "
-    "'v2.employees'::regclass"
+    query = "SELECT obj_description(c.oid), col_description(c.oid, 2) FROM pg_class c"
+    query += " WHERE c.oid = 'v2.employees'::regclass"
     assert rows(sides.root, query) == [("who works here", "what it's for")]
 
 
@@ -190,7 +190,7 @@ LIBRARY = Scenario(
 
 
 def _named_version(sides: Sides) -> None:
-    run_all(sides.new, ["INSERT INTO products (id, name) VALUES (50, 'x')"])
+    run_all(sides.new, ["INSERT INTO products (id, name) VALUES (-1, 'x')"])
     assert rows(sides.old, "SELECT count(*) FROM products WHERE kind = 'old'") == [(1,)]
 
 
