@@ -92,14 +92,15 @@ def explain(
     """Show what a migration does in each phase, and how each is taken back. No database is asked."""
     from blocks.migrations.folder import read_folder
     from tasks.migration.files import load_migrations
-    from tasks.migration.report import explained
+    from tasks.migration.report import declared, explained
 
     written = load_migrations(read_folder(folder), str(folder))
     found = next((each for each in written if each.name == name), None)
     if found is None:
         known = ", ".join(each.name for each in written)
         raise Refused(f"there is no migration {name!r}", on=str(folder), next_action=f"use one of: {known or 'none'}")
-    out.print(explained(found.compiled(), found.file.description), markup=False)
+    text = declared(found) if found.file.operations else explained(found.compiled(), found.file.description)
+    out.print(text, markup=False)
 
 
 @app.command()
@@ -137,6 +138,7 @@ def plan(
     """Print the exact steps that would be done now, or why nothing would. Nothing is changed."""
     opened, written = _opened(service, environment, folder, commit, estate)
     from tasks.migration import report, require
+    from tasks.migration.declared import for_database
     from tasks.migration.plan import Action, plan_apply
 
     observed = opened.migrations(service, environment).observe()
@@ -145,9 +147,12 @@ def plan(
     require.require_right(observed, require.Wanted(spec.database, spec.system_id or "", free), on)
     require.require_in_line(observed, written, on)
     actions: list[Action] = []
+    waits_for: list[str] = []
     for each in written:
         require.require_not_undoing(observed.attempt(each.name), on)
-        actions += plan_apply(observed.attempt(each.name), each.compiled(), through)
+        todo = plan_apply(observed.attempt(each.name), for_database(each, observed, waits_for).compiled, through)
+        waits_for += [each.name] if todo else []
+        actions += todo
     for line in report.warnings(observed, written, through):
         out.print(f"note: {line}", markup=False)
     out.print(report.plan_report(actions), markup=False)

@@ -17,6 +17,7 @@ from tasks.common.model import StrictModel
 from tasks.common.units import COLUMN_PATTERN, TABLE_PATTERN, Duration, Expected, PositiveDuration
 from tasks.migration.model import Backfill, Compiled, Expect, Limits, Step, Table
 from tasks.migration.normalise import checksum
+from tasks.migration.operations import AnyOperation
 from tasks.migration.sql import BadSql, statements
 from tasks.migration.written import mistakes_of, steps_of
 
@@ -103,6 +104,9 @@ class MigrationFile(StrictModel):
         default=0.5, alias="lock_timeout", le=60, description="longest wait for a lock: users behind it wait as long"
     )
     lock_tries: int = Field(default=30, ge=1, le=1000, description="how often a statement is tried for its lock")
+    operations: list[AnyOperation] = Field(
+        default_factory=list, description="changes that write their phases themselves, in this order; instead of SQL"
+    )
     backfill: list[BackfillSpec] = Field(default_factory=list, description="what execute fills, in this order")
     expectations: list[str] = Field(
         default_factory=list, description="suites of Great Expectations that validate checks: files of this folder"
@@ -144,14 +148,22 @@ class Written:
     sql: Mapping[str, str]
     checksum: str
 
+    @property
+    def version(self) -> str:
+        """Return the schema of views that its clients name: as written, else 'v' and the folder's name; '' for none."""
+        return self.file.version or (f"v{self.name}"[:63] if self.file.operations else "")
+
     def compiled(self) -> Compiled:
-        """Return it as typed steps. The undo of a phase stands with its first step, as it takes back all of it."""
+        """Return what is written by hand as typed steps; operations come to steps in a database (`for_database`).
+
+        The undo of a phase stands with its first step, as it takes back all of it.
+        """
         return Compiled(
             name=self.name,
             checksum=self.checksum,
             phases={phase: self._steps(phase) for phase in PHASES},
             no_return=self.file.no_return,
-            version=self.file.version or "",
+            version=self.version,
             limits=self.file.limits,
         )
 
@@ -248,6 +260,10 @@ def _fitting(files: Mapping[str, str], file: MigrationFile) -> Iterator[tuple[st
                 yield name, Mistake(1, "the suite", line, "a sound one")
     works = {phase: f"{phase}.sql" in files for phase in (Phase.PREPARE, Phase.EXECUTE, Phase.CLEANUP)}
     works[Phase.EXECUTE] = works[Phase.EXECUTE] or bool(file.backfill)
+    if file.operations:
+        if any(works.values()):
+            yield SETTINGS, Mistake(1, "operations", "SQL or a backfill beside them", "'raw sql' among them instead")
+        return
     if not any(works.values()) and "validate.sql" not in files:
         yield SETTINGS, Mistake(1, "the folder", "nothing to do", "SQL of a phase, or a backfill")
     for phase, has in works.items():

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from tasks.common.migrations import PHASES, MigrationState, Phase
 from tasks.migration.catalogue import Observed
 from tasks.migration.conduct import Progress
+from tasks.migration.declared import for_database
 from tasks.migration.files import Written
 from tasks.migration.model import Compiled
 from tasks.migration.plan import Action
@@ -59,12 +60,15 @@ def plan_report(actions: Sequence[Action]) -> str:
 
 def warnings(observed: Observed, written: Sequence[Written], through: Phase) -> tuple[str, ...]:
     """Return what a person should know before it begins."""
-    told = []
+    told: list[str] = []
+    waits_for: list[str] = []
     for each in written:
         attempt = observed.attempt(each.name)
-        compiled = attempt.compiled if attempt is not None else each.compiled()
         if attempt is not None and attempt.standing.has_done(through):
             continue
+        found = for_database(each, observed, waits_for)
+        compiled, told = found.compiled, [*told, *found.notes]
+        waits_for.append(each.name)
         for phase, step in compiled.not_undoable():
             told.append(f"{each.name}: nothing takes back, in {phase}: {step.what}")
         begins = compiled.no_return
@@ -85,6 +89,16 @@ def progress_text(progress: Progress) -> str:
         f"{progress.at}: {progress.over} of about {progress.rows} rows, {progress.changed} changed, "
         f"{progress.rows_per_s:.0f} rows/s, batches of {progress.size}{eta}"
     )
+
+
+def declared(written: Written) -> str:
+    """Return the operations of a migration as text; the steps that they come to are known in a database only."""
+    lines = [f"{written.name}: {written.file.description}", "", f"clients of the new shape name {written.version}"]
+    for number, each in enumerate(written.file.operations, start=1):
+        keys = each.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"operation"})
+        told = ", ".join(f"{key}: {value}" for key, value in keys.items())
+        lines.append(f"  {number}. {each.operation}: {told}")
+    return "\n".join(lines)
 
 
 def explained(compiled: Compiled, description: str) -> str:

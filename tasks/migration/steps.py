@@ -23,6 +23,7 @@ from tasks.common.steps import ONCE, only_shown
 from tasks.migration import plan, report, require
 from tasks.migration.catalogue import Observed
 from tasks.migration.conduct import Conductor, OnHold, Progress
+from tasks.migration.declared import for_database
 from tasks.migration.files import Written, load_migrations
 from tasks.migration.plan import Action
 from tasks.migration.ports import Engine, MigrationTarget
@@ -145,9 +146,10 @@ def look(work: Migrating) -> tuple[str, ...]:
             break
         attempt = observed.attempt(each.name)
         require.require_not_undoing(attempt, on)
-        todo = plan.plan_apply(attempt, each.compiled(), work.request.through)
+        compiled = for_database(each, observed, names).compiled
+        todo = plan.plan_apply(attempt, compiled, work.request.through)
         if todo:
-            require.require_room(observed, each.compiled(), work.request.through, work.wanted, on)
+            require.require_room(observed, compiled, work.request.through, work.wanted, on)
             names.append(each.name)
             actions += todo
     told = report.warnings(observed, [work.of(name) for name in names], work.request.through)
@@ -174,11 +176,12 @@ def _carry_through(work: Migrating, name: str, phase: Phase) -> OnHold | None:
     """Return what holds it; None where it is through. A hold is no failure, and is not shown as one."""
     work.current = name
     written = work.of(name)
-    attempt = work.target.observe().attempt(name)
+    observed = work.target.observe()
+    attempt = observed.attempt(name)
     work.begun.setdefault(name, attempt.standing.done if attempt is not None else None)
     try:
-        for action in plan.plan_apply(attempt, written.compiled(), phase):
-            _conductor(work).do(action, written.compiled().limits, work.target.observe().attempt(name))
+        for action in plan.plan_apply(attempt, for_database(written, observed).compiled, phase):
+            _conductor(work).do(action, written.file.limits, work.target.observe().attempt(name))
     except OnHold as hold:
         return hold
     return None

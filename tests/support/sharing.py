@@ -23,6 +23,8 @@ SECONDS: Mapping[str, float] = {
     "tests/integration/test_receive.py": 140,
     "tests/integration/sites/test_campus_at_sites.py": 60,
     "tests/acceptance/bad_input/test_faults.py": 100,
+    "tests/integration/migration/test_scenarios_columns.py": 80,
+    "tests/integration/migration/test_scenarios_rules.py": 60,
     "tests/integration/test_worker_service.py": 90,
     "tests/integration/migrations/test_refusals.py": 60,
     "tests/integration/migrations/test_apply.py": 60,
