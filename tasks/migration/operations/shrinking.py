@@ -19,6 +19,8 @@ WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = {table}::regclass AND
   AND d.classid NOT IN ('pg_constraint'::regclass, 'pg_statistic_ext'::regclass)
   AND NOT (d.classid = 'pg_class'::regclass
     AND EXISTS (SELECT FROM pg_class i WHERE i.oid = d.objid AND i.relkind IN ('i', 'I', 'S')))
+  AND NOT (d.classid = 'pg_trigger'::regclass AND EXISTS (
+    SELECT FROM pg_trigger g WHERE g.oid = d.objid AND ltrim(g.tgname, '~') LIKE '\\_slipway\\_%'))
   AND NOT (d.classid = 'pg_attrdef'::regclass AND EXISTS (
     SELECT FROM pg_attrdef f JOIN pg_attribute b ON b.attrelid = f.adrelid AND b.attnum = f.adnum
     WHERE f.oid = d.objid AND b.attrelid = d.refobjid AND b.attname = ANY ({columns})))

@@ -53,24 +53,27 @@ class _Syncing:
         for name, signature, body in self._helpers():
             make.append(body)
             unmake.append(f"DROP FUNCTION IF EXISTS {self._qualified(name)}({signature})")
-        for part, body, condition in self._triggers():
+        for part, body, condition, changed in self._triggers():
             function = self._qualified(self.state.made(self.table.physical, part))
-            trigger = quoted(self._trigger(part))
-            make += [
+            make.append(
                 f"CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SET search_path = "
-                f"{self._path(part)} AS $slipway$\n{body}$slipway$",
-                f"CREATE TRIGGER {trigger} BEFORE INSERT OR UPDATE ON {self.table.table} FOR EACH ROW "
-                f"WHEN ({condition}) EXECUTE FUNCTION {function}()",
-            ]
-            unmake[:0] = [
-                f"DROP TRIGGER IF EXISTS {trigger} ON {self.table.table}",
-                f"DROP FUNCTION IF EXISTS {function}()",
-            ]
+                f"{self._path(part)} AS $slipway$\n{body}$slipway$"
+            )
+            unmake.insert(0, f"DROP FUNCTION IF EXISTS {function}()")
+            # An update of something else does not even call the function.
+            for event, when in (("INSERT", condition), ("UPDATE", f"{condition} AND ({' OR '.join(changed)})")):
+                if event == "INSERT" or changed:
+                    trigger = f"{quoted(self._trigger(part, event))} "
+                    make.append(
+                        f"CREATE TRIGGER {trigger}BEFORE {event} ON {self.table.table} FOR EACH ROW "
+                        f"WHEN ({when}) EXECUTE FUNCTION {function}()"
+                    )
+                    unmake.insert(0, f"DROP TRIGGER IF EXISTS {trigger}ON {self.table.table}")
         return Sync(tuple(make), tuple(unmake), self._filled())
 
-    def _trigger(self, part: str) -> str:
+    def _trigger(self, part: str, event: str) -> str:
         """Return a trigger's name: 'new' comes before all others of the table, the rest after them."""
-        name = self.state.made(part)
+        name = self.state.made(part, event.lower())
         return name if part == "new" else f"~{name}"
 
     def _qualified(self, name: str) -> str:
@@ -80,35 +83,45 @@ class _Syncing:
         base, version = quoted(self.state.base), quoted(self.state.version)
         return base if part == "old" else f"{version}, {base}"
 
-    def _triggers(self) -> Iterator[tuple[str, str, str]]:
+    def _triggers(self) -> Iterator[tuple[str, str, str, Sequence[str]]]:
+        """Yield part, body, condition, and the further conditions on an update, of which one has to hold."""
         new = f"current_schema() = {literal(self.state.version)}"
         old = f"current_schema() IS DISTINCT FROM {literal(self.state.version)}"
         fills = f"current_setting('slipway.migration', true) IS DISTINCT FROM {literal(self.migration)}"
         assert self.table.relation is not None
         if self.downs:
-            yield "new", _function([self._down(each) for each in self.downs]), new
+            yield "new", _function([self._down(each) for each in self.downs]), new, self._down_inputs(*self.downs)
         if self.ups:
             lines = [self._up(each) for each in self.ups]
             if self._filled():
                 lines.append(f"  NEW.{quoted(marker(self.state))} := false;\n")
-            yield "old", _function(lines), f"{old} AND {fills}"
+            changed = [f"NEW.{quoted(marker(self.state))}", *self._up_inputs(*self.ups)]
+            yield "old", _function(lines), f"{old} AND {fills}", changed
         if self.ups and self.downs and self.table.relation.triggers:
             lines = [self._after_others(each) for each in self.ups]
             if any(lines):
-                yield "last", _function(lines), new
+                yield "last", _function(lines), new, self._up_inputs(*self.ups)
 
     def _up(self, column: ColumnState) -> str:
         assert column.up is not None
         value = self._applied(column.up, self._in_row)
-        inputs = sorted({each.physical: each for each in self._inputs(column.up, self._older)}.items())
-        when = ["TG_OP = 'INSERT'", f"NEW.{quoted(marker(self.state))}", *(_changed(each) for _, each in inputs)]
+        when = ["TG_OP = 'INSERT'", f"NEW.{quoted(marker(self.state))}", *self._up_inputs(column)]
         return _assigned(column, value, " OR ".join(when))
 
     def _down(self, column: ColumnState) -> str:
         assert column.down is not None
         value = self._applied(column.down, self._newer_value)
-        inputs = sorted({each.physical: each for each in self._inputs(column.down, self._newer)}.items())
-        return _assigned(column, value, " OR ".join(["TG_OP = 'INSERT'", *(_changed(each) for _, each in inputs)]))
+        return _assigned(column, value, " OR ".join(["TG_OP = 'INSERT'", *self._down_inputs(column)]))
+
+    def _up_inputs(self, *columns: ColumnState) -> list[str]:
+        """Return the conditions that something was changed which fresh columns are made from."""
+        found = [each for one in columns if one.up is not None for each in self._inputs(one.up, self._older)]
+        return [_changed(each) for _, each in sorted({each.physical: each for each in found}.items())]
+
+    def _down_inputs(self, *columns: ColumnState) -> list[str]:
+        """Return the conditions that something was changed which columns that go are made from."""
+        found = [each for one in columns if one.down is not None for each in self._inputs(one.down, self._newer)]
+        return [_changed(each) for _, each in sorted({each.physical: each for each in found}.items())]
 
     def _after_others(self, column: ColumnState) -> str:
         """Return what brings over to the new column what triggers of others have made of the old one."""
