@@ -16,8 +16,9 @@ from psycopg.conninfo import make_conninfo
 from blocks import open_driver
 from blocks.context import Context
 from deployments.lab.sites import estate, texts
+from deployments.lab.sites.content import DATABASE
 from deployments.lab.sites.network import require_namespaces
-from deployments.lab.sites.sites import DATABASE, SiteLab
+from deployments.lab.sites.sites import SiteLab
 from deployments.lab.sites.topology import DATABASE_NAME, DATABASE_PORT, LEADER_PORT, MEMBERS, WAN
 from tasks.common.errors import Refused
 from tasks.common.lease import Grant

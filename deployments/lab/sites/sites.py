@@ -1,22 +1,17 @@
 """The two sites in the lab: started, looked at and ended. What they keep is thrown away at the next start."""
 
 import contextlib
-import fcntl
 import os
 import secrets
 import shutil
-import socket
-import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
 import httpx
-import psycopg
-from psycopg import sql
 from psycopg.pq import PGconn, Ping
 
 from blocks import shell
@@ -25,16 +20,15 @@ from blocks.runtimes.supervisor_rpc import Supervisor
 from blocks.users import as_user, find_user, own
 from deployments.lab import files
 from deployments.lab.files import Program
-from deployments.lab.sites import texts
-from deployments.lab.sites.network import NAMESPACES, Network, processes_in, require_namespaces
+from deployments.lab.sites import content, machine, texts
+from deployments.lab.sites.content import DATABASE
+from deployments.lab.sites.network import Network, processes_in, require_namespaces
 from deployments.lab.sites.topology import (
-    APPLICATION_NAME,
     APPLICATION_PORT,
     DATABASE_NAME,
     DATABASE_PORT,
     DNS_API_PORT,
     DNS_PORT,
-    DOMAIN,
     INSTANCE_PORT,
     LEADER_PORT,
     MEMBERS,
@@ -47,18 +41,12 @@ from deployments.lab.sites.topology import (
 from tasks.common.errors import Refused, Retryable
 
 ROOT = Path(__file__).resolve().parents[3]
-DATABASE = "campus"
-DNS_TTL_S = 5
 API_KEY = "dns-api-key"
 OBSERVER_DSN = "observer-dsn"
 PATRONICTL = ROOT / ".tools" / "patroni" / "bin" / "patronictl"
 _TOKEN = "campus-token"
-_MARK = "slw"
-_LOCK = Path("/run/slipway-sites.lock")
-_SCHEMA = Path("/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql")
 PYTHON = ROOT / ".tools" / "patroni" / "bin" / "python"
 _START_WITHIN_S = 60.0
-_LABS = 256
 # As a service manager starts servers. supervisord keeps a pipe open as their standard input, which the backends of a
 # PostgreSQL whose postmaster was killed wait on for ever: they hold its shared memory, and it cannot start again.
 _DEAF = ("sh", "-c", 'exec "$@" </dev/null', "sh")
@@ -74,7 +62,7 @@ class SiteLab:
 
     def __init__(self, var: Path, *, ends_with_us: bool = False) -> None:
         self.home = var.absolute() / "sites"
-        self.mark = _MARK + sha256(str(self.home).encode()).hexdigest()[:6]
+        self.mark = machine.MARK + sha256(str(self.home).encode()).hexdigest()[:6]
         self._ends_with_us = ends_with_us
 
     @property
@@ -128,9 +116,9 @@ class SiteLab:
         if self.is_up():
             return
         require_namespaces()
-        _require_programs()
-        with _locked():
-            sweep()
+        machine.require_programs(PYTHON, content.SCHEMA)
+        with machine.locked():
+            machine.sweep()
             self.down()
             self._prepare()
             say("making the network of the two sites")
@@ -140,7 +128,7 @@ class SiteLab:
         say("starting etcd, HAProxy, PowerDNS and Patroni")
         for name in ("etcd-a", "etcd-b", "edge-a", "edge-b", "dns", "a1"):
             self.supervisor.add(name)
-        self._await("dns", self._create_zone)
+        self._await("dns", self._creates_zone)
         # It leads, as it was the first: the others come when it has begun to make the database.
         self._await("a1", (self.data("a1") / "PG_VERSION").exists)
         for name in ("a2", "a3"):
@@ -149,7 +137,8 @@ class SiteLab:
         self._await("edge-a", self._leads_through_edge)
         for name in ("b1", "b2", "app-a", "app-b"):
             self.supervisor.add(name)
-        self._create_database()
+        passwords = {role: self.secret(role) for role in (DATABASE, texts.OBSERVER)}
+        content.create_database(self.dsn("a1", texts.SUPERUSER, "postgres"), passwords)
         for name in (*MEMBERS["a"][1:], *MEMBERS["b"][1:]):
             self._await(name, lambda name=name: self._streams(name))  # type: ignore[misc]
         self._await("a1", self._is_synchronous)
@@ -262,7 +251,7 @@ class SiteLab:
             own(self.home / "nodes" / name, user)
             own(self.data(name), user)
         own(self._dns_folder, user)
-        _write(self.home / "number", str(_free_number()))
+        _write(self.home / "number", str(machine.free_number()))
 
     def _write_files(self) -> None:
         topology, user = self.topology, find_user(USERS)
@@ -276,7 +265,7 @@ class SiteLab:
             config = texts.edge(topology, site, self.edge_socket(site), self.door(site))
             _write(self.home / "edges" / site / "haproxy.cfg", config)
         zones = self._dns_folder / "zones.sqlite3"
-        make_zones(zones)
+        content.make_zones(zones)
         server = texts.DnsServer(
             topology.address("dns"), DNS_PORT, DNS_API_PORT, topology.everything, zones, self._dns_folder
         )
@@ -334,37 +323,9 @@ class SiteLab:
 
         self._await("supervisord", answers)
 
-    def _create_zone(self) -> bool:
-        """The zone is on the DNS server, and its names point at site A; returns false while the server is away."""
-        api = f"http://{self.address('dns')}:{DNS_API_PORT}/api/v1/servers/localhost/zones"
-        place = self.address("edge-a", WAN)
-        names = [
-            {"name": f"{name}.", "type": "A", "ttl": DNS_TTL_S, "records": [{"content": place, "disabled": False}]}
-            for name in (APPLICATION_NAME, DATABASE_NAME)
-        ]
-        zone = {"name": f"{DOMAIN}.", "kind": "Native", "nameservers": [f"ns.{DOMAIN}."], "rrsets": names}
-        with contextlib.suppress(httpx.TransportError):
-            return httpx.post(api, json=zone, headers={"X-API-Key": self.secret(API_KEY)}, timeout=2).status_code == 201
-        return False
-
-    def _create_database(self) -> None:
-        with psycopg.connect(self.dsn("a1", texts.SUPERUSER, "postgres"), autocommit=True) as connection:
-            for role, clause in ((DATABASE, ""), (texts.OBSERVER, " in role pg_monitor")):
-                password = connection.pgconn.encrypt_password(
-                    self.secret(role).encode(), role.encode(), b"scram-sha-256"
-                ).decode()
-                connection.execute(
-                    sql.SQL("create role {} login password {}" + clause).format(
-                        sql.Identifier(role), sql.Literal(password)
-                    )
-                )
-            # A node's own history is in a file; see docs/how-to/connect-sites.md.
-            connection.execute(
-                sql.SQL("grant execute on function pg_read_file(text, bigint, bigint, boolean) to {}").format(
-                    sql.Identifier(texts.OBSERVER)
-                )
-            )
-            connection.execute(sql.SQL("create database {0} owner {0}").format(sql.Identifier(DATABASE)))
+    def _creates_zone(self) -> bool:
+        server = f"{self.address('dns')}:{DNS_API_PORT}"
+        return content.create_zone(server, self.secret(API_KEY), self.address("edge-a", WAN))
 
     def _await(self, name: str, ready: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _START_WITHIN_S
@@ -377,59 +338,6 @@ class SiteLab:
                     next_action=f"read {self.logs(name)}; 'slipway sites down', then start them again",
                 )
             time.sleep(0.1)
-
-
-def make_zones(database: Path) -> None:
-    """The file is a database for PowerDNS, without zones. *Idempotent:* no."""
-    with contextlib.closing(sqlite3.connect(database)) as connection:
-        connection.executescript(_SCHEMA.read_text())
-
-
-def sweep() -> tuple[str, ...]:
-    """Nothing is left of sites whose supervisor has ended; returns their marks. *Idempotent:* yes.
-
-    Raises:
-        Unsafe: a process did not end.
-    """
-    switches = sorted(NAMESPACES.glob(f"{_MARK}??????-{SWITCH}")) if NAMESPACES.is_dir() else []
-    dead = [path.name.partition("-")[0] for path in switches if not processes_in([path.name])]
-    for mark in dead:
-        Network(Topology(0, mark), NAMESPACES).remove()
-    return tuple(dead)
-
-
-@contextlib.contextmanager
-def _locked() -> Iterator[None]:
-    """Nobody else on this machine looks for dead sites, or chooses addresses, for the length of a `with`."""
-    descriptor = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _free_number() -> int:
-    """Return the number of a lab whose addresses nobody on this machine has."""
-    for number in range(_LABS):
-        with socket.socket() as probe:
-            try:
-                probe.bind((Topology(number, "").address("operator"), 0))
-            except OSError:
-                return number
-    raise Refused("all networks for sites are taken", on="198.18.0.0/16", next_action="end some: slipway sites down")
-
-
-def _require_programs() -> None:
-    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-    missing = [name for name in ("etcd", "haproxy", "pdns_server", "setpriv") if not shutil.which(name, path=path)]
-    missing += [str(file) for file in (PYTHON, _SCHEMA) if not file.exists()]
-    if missing:
-        raise Refused(
-            f"the two sites need what is not installed: {', '.join(missing)}",
-            on="this machine",
-            next_action="'make programs' installs what they need",
-        )
 
 
 def _write(path: Path, text: str, owner: int | None = None) -> None:
