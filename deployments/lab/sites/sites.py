@@ -47,9 +47,6 @@ PATRONICTL = ROOT / ".tools" / "patroni" / "bin" / "patronictl"
 _TOKEN = "campus-token"
 PYTHON = ROOT / ".tools" / "patroni" / "bin" / "python"
 _START_WITHIN_S = 60.0
-# As a service manager starts servers. supervisord keeps a pipe open as their standard input, which the backends of a
-# PostgreSQL whose postmaster was killed wait on for ever: they hold its shared memory, and it cannot start again.
-_DEAF = ("sh", "-c", 'exec "$@" </dev/null', "sh")
 
 
 class SiteLab:
@@ -288,7 +285,11 @@ class SiteLab:
             found.append(on(f"edge-{site}", ["haproxy", "-db", "-f", str(self.home / "edges" / site / "haproxy.cfg")]))
             # As upstream's unit file has it (Restart=no): what has died is for the other nodes, and for people.
             found += [
-                on(name, [*user, *_DEAF, str(PYTHON), "-m", "patroni", str(self.patroni_file(name))], restarts=False)
+                on(
+                    name,
+                    [*user, *files.DEAF, str(PYTHON), "-m", "patroni", str(self.patroni_file(name))],
+                    restarts=False,
+                )
                 for name in members
             ]
             found.append(
