@@ -80,6 +80,7 @@ DRIVERS: dict[str, dict[str, str]] = {
     },
     "cluster": {
         "patroni": "blocks.clusters.patroni:PatroniCluster",
+        "rds": "blocks.clusters.rds:RdsCluster",
         "memory": "blocks.memory.sites:MemoryCluster",
     },
     "door": {

@@ -266,6 +266,8 @@ def _well(kind: MoveKind, old: SiteSeen, new: SiteSeen, seen: Seen, rules: Rules
     on, wrong = f"{rules.name}: {kind} from {old.name} to {new.name}", []
     if not old.serves:
         wrong.append(f"{old.name} does not serve: its database takes no writes, or its door is not open")
+    elif old.cluster is not None and old.cluster.lsn is None:
+        wrong.append(f"the database of {old.name} says no position in its log: that nothing is lost could not be shown")
     if kind is MoveKind.SWITCHOVER:
         wrong += _unready(old, new, rules)
     elif new.cluster is None:
