@@ -20,7 +20,9 @@ from tasks.common.units import (
     ADDRESS_PATTERN,
     COLUMN_PATTERN,
     DATE_PATTERN,
+    DNS_NAME_PATTERN,
     DURATION_PATTERN,
+    HOST_AND_PORT_PATTERN,
     MOMENT_PATTERN,
     NAME_PATTERN,
     PATH_PATTERN,
@@ -60,6 +62,8 @@ _KINDS = {
     COLUMN_PATTERN: ("column", ""),
     SPOT_PATTERN: ("table and column", ""),
     MOMENT_PATTERN: ("moment", ""),
+    HOST_AND_PORT_PATTERN: ("host and port", ""),
+    DNS_NAME_PATTERN: ("name of the DNS", ""),
     SYSTEM_ID_PATTERN: ("system identifier", ""),
 }
 """Type and unit of what is written by a pattern."""

@@ -209,6 +209,11 @@ def test_switchover_is_refused_while_anything_of_it_is_not_well() -> None:
         ({"role": ClusterRole.FENCED, "follows": ""}, "b is no standby of a"),
     ):
         assert said in refused(with_cluster(well, "b", **changes), SWITCHOVER)
+    cluster = well.sites["a"].cluster
+    assert cluster is not None
+    mute = tuple(replace(node, lsn=None) for node in cluster.nodes)
+    for kind in (SWITCHOVER, Wish(MoveKind.FAILBACK, to="b")):
+        assert "a says no position in its log" in refused(with_cluster(well, "a", nodes=mute), kind)
     assert "the DNS server says nothing of shop.example.org" in refused(replace(well, answers={NAME: None}), SWITCHOVER)
     assert "the door of b does not answer" in refused(with_site(well, "b", door=None), SWITCHOVER)
 
