@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +16,7 @@ from blocks.doors.haproxy import HaproxyDoor
 from deployments.lab.sites import estate
 from deployments.lab.sites.topology import MEMBERS
 from deployments.move_command import answer_move
+from tasks.common.errors import Retryable
 from tasks.common.sites import ClusterRole
 from tasks.failover.request import FailoverRequest, MoveRequest
 from tests.support.failing_over import FLOWS, Moved, MovePlace
@@ -83,7 +84,9 @@ def bring_home(sites: Sites) -> None:
 
 
 def _answers(sites: Sites, site: str) -> bool:
-    return all(node.writable is not None for node in sites.cluster(site).observe().nodes)
+    with suppress(Retryable):
+        return all(node.writable is not None for node in sites.cluster(site).observe().nodes)
+    return False
 
 
 def require_kept(sites: Sites, site: str, writing: Writing) -> None:

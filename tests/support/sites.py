@@ -19,7 +19,7 @@ from deployments.lab.sites import estate, texts
 from deployments.lab.sites.network import require_namespaces
 from deployments.lab.sites.sites import DATABASE, SiteLab
 from deployments.lab.sites.topology import DATABASE_NAME, DATABASE_PORT, LEADER_PORT, MEMBERS, WAN
-from tasks.common.errors import Refused
+from tasks.common.errors import Refused, Retryable
 from tasks.common.lease import Grant
 from tasks.common.model import DriverSpec
 from tasks.common.sites import Upstream
@@ -74,8 +74,10 @@ class Sites:
         """Return the name of the node that leads."""
 
         def find() -> str:
-            leader = self.cluster(site).observe().leader
-            return leader.name if leader is not None else ""
+            with contextlib.suppress(Retryable):
+                leader = self.cluster(site).observe().leader
+                return leader.name if leader is not None else ""
+            return ""
 
         return wait_until(find, what=f"a leader of site {site}")
 

@@ -1,4 +1,4 @@
-"""Moves between the lab's two sites while something else is broken: each says what failed, what is so, and what next."""
+"""Moves between the lab's two sites while something else is broken: each says what failed, what is so, what next."""
 
 import logging
 import os
@@ -142,7 +142,8 @@ def test_loss_beyond_the_objective_is_refused_and_what_is_accepted_is_no_less_th
         writing.wait_for_success(now())
     _log.info("%s", done.artifact)
     assert "the site has burned" in done.artifact and "3 s: MISSED" in done.artifact
-    lost = [write for write in writing.acknowledged() if write.id not in sites.rows("b") and write.ended < cut]
+    kept = sites.rows("b")
+    lost = [write for write in writing.acknowledged() if write.id not in kept and write.ended < cut]
     (said,) = [note.facts["loss_s"] for note in place.notes() if note.kind == "decided"]
     oldest_s = max(cut - write.ended for write in lost)
     _log.info("said to be lost: %s s at most; lost: %d writes, the oldest of %.1f s", said, len(lost), oldest_s)
