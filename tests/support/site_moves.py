@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +16,6 @@ from blocks.doors.haproxy import HaproxyDoor
 from deployments.lab.sites import estate
 from deployments.lab.sites.topology import MEMBERS
 from deployments.move_command import answer_move
-from tasks.common.errors import Retryable
 from tasks.common.sites import ClusterRole
 from tasks.failover.request import FailoverRequest, MoveRequest
 from tests.support.failing_over import FLOWS, Moved, MovePlace
@@ -68,12 +67,12 @@ def bring_home(sites: Sites) -> None:
     for name in MEMBERS:
         wait_until(lambda name=name: _answers(sites, name), within_s=90, what=f"every node of site {name}")  # type: ignore[misc]
     a, b = sites.cluster("a"), sites.cluster("b")
-    if a.observe().role is not ClusterRole.PRIMARY:
-        if b.observe().role is ClusterRole.PRIMARY:
-            if a.observe().role is not ClusterRole.STANDBY:
+    if sites.seen("a").role is not ClusterRole.PRIMARY:
+        if sites.seen("b").role is ClusterRole.PRIMARY:
+            if sites.seen("a").role is not ClusterRole.STANDBY:
                 a.follow(sites.upstream("b"), rebuild=True)
             b.fence()
-            wait_until(lambda: (a.observe().lsn or 0) >= (b.observe().lsn or 1), within_s=90, what="A to have it all")
+            wait_until(lambda: (sites.seen("a").lsn or 0) >= (sites.seen("b").lsn or 1), within_s=90, what="all at A")
         a.promote()
     b.follow(sites.upstream("a"), rebuild=True)
     for name in MEMBERS:
@@ -84,9 +83,7 @@ def bring_home(sites: Sites) -> None:
 
 
 def _answers(sites: Sites, site: str) -> bool:
-    with suppress(Retryable):
-        return all(node.writable is not None for node in sites.cluster(site).observe().nodes)
-    return False
+    return all(node.writable is not None for node in sites.seen(site).nodes)
 
 
 def require_kept(sites: Sites, site: str, writing: Writing) -> None:

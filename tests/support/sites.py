@@ -22,7 +22,7 @@ from deployments.lab.sites.topology import DATABASE_NAME, DATABASE_PORT, LEADER_
 from tasks.common.errors import Refused, Retryable
 from tasks.common.lease import Grant
 from tasks.common.model import DriverSpec
-from tasks.common.sites import Upstream
+from tasks.common.sites import Cluster, Upstream
 from tasks.failover.ports import Dns, SiteCluster, SiteDoor
 from tests.support.grants import DEFAULT
 from tests.support.needs import missing, need
@@ -68,22 +68,32 @@ class Sites:
 
     def upstream(self, site: str) -> Upstream:
         """Return a site as the other one follows it."""
-        return Upstream(site, self.edge(site), LEADER_PORT, self.cluster(site).observe().system_id)
+        return Upstream(site, self.edge(site), LEADER_PORT, self.seen(site).system_id)
+
+    def seen(self, site: str) -> Cluster:
+        """Return a site's cluster as soon as it says something: on a busy machine nobody may answer in two seconds."""
+
+        def look() -> Cluster | None:
+            with contextlib.suppress(Retryable):
+                return self.cluster(site).observe()
+            return None
+
+        found = wait_until(look, within_s=_WHOLE_WITHIN_S, what=f"an answer of site {site}")
+        assert found is not None
+        return found
 
     def leader(self, site: str) -> str:
         """Return the name of the node that leads."""
 
         def find() -> str:
-            with contextlib.suppress(Retryable):
-                leader = self.cluster(site).observe().leader
-                return leader.name if leader is not None else ""
-            return ""
+            leader = self.seen(site).leader
+            return leader.name if leader is not None else ""
 
         return wait_until(find, what=f"a leader of site {site}")
 
     def is_whole(self) -> bool:
         """Return whether A takes writes, B follows it, and every node receives; a commit waits for a second node."""
-        a, b = self.cluster("a").observe(), self.cluster("b").observe()
+        a, b = self.seen("a"), self.seen("b")
         nodes = (*a.nodes, *b.nodes)
         return (
             len(a.writable) == 1

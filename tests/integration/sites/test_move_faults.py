@@ -35,7 +35,7 @@ def place(sites: Sites, database_url: str, prefect_api: str) -> Iterator[SitePla
 @contextmanager
 def cut_off(sites: Sites) -> Iterator[datetime]:
     """Site A is off the network within the block, after B had received everything; yields since when."""
-    wait_until(lambda: sites.cluster("b").observe().lag_bytes == 0, what="site B to have everything")
+    wait_until(lambda: sites.seen("b").streaming, what="site B to receive")
     since = datetime.now(UTC)
     sites.lab.network.unplug_site("a")
     try:
@@ -47,8 +47,8 @@ def cut_off(sites: Sites) -> Iterator[datetime]:
 def untouched(sites: Sites) -> None:
     """Nothing was changed at either site."""
     assert sites.door("a").observe().open and sites.door("b").observe().open
-    assert sites.cluster("a").observe().serves
-    assert sites.cluster("b").observe().role is ClusterRole.STANDBY
+    assert sites.seen("a").serves
+    assert sites.seen("b").role is ClusterRole.STANDBY
     assert sites.dns().observe(DATABASE_NAME).addresses == (sites.edge("a"),)
 
 
@@ -61,13 +61,13 @@ def test_fence_that_cannot_be_shown_stops_it_until_a_person_takes_the_risk(sites
             assert isinstance(ran.error, Refused)
             assert f"it cannot be shown that {A} takes no writes any more" in ran.error.what
             assert "--accept-unfenced" in ran.error.next_action
-            assert sites.cluster("b").observe().role is ClusterRole.STANDBY
+            assert sites.seen("b").role is ClusterRole.STANDBY
             assert "**It failed**" in ran.artifact and "nobody was promoted" in ran.artifact
             again = place.run("failover", accept_unfenced="its rack has no power", requested_by="ada")
             again.require_done()
         finally:
             socket.with_suffix(".away").rename(socket)
-        assert sites.cluster("b").observe().serves
+        assert sites.seen("b").serves
         _log.info("%s", again.artifact)
         assert "its rack has no power" in again.artifact and "ada" in again.artifact
     bring_home(sites)
@@ -82,7 +82,7 @@ def test_dns_whose_api_is_dead_leaves_a_promoted_site_and_the_next_run_points_th
         assert isinstance(ran.error, Retryable) and "PowerDNS does not answer" in ran.error.what
         assert "by hand" in ran.error.next_action
         assert f"{B} was being promoted: 'slipway failover campus --to {B}' carries it on" in ran.artifact
-        assert sites.cluster("b").observe().serves
+        assert sites.seen("b").serves
         assert sites.dns().observe(DATABASE_NAME).addresses == (sites.edge("a"),)
     place.run("failover", to=B).require_done()
     assert sites.dns().observe(DATABASE_NAME).addresses == (sites.edge("b"),)
@@ -116,7 +116,7 @@ def test_dns_that_is_dead_beside_the_site_leaves_nobody_who_says_which_one_serve
         assert isinstance(ran.error, Retryable) and "it is not known which site serves" in ran.error.what
         assert "bring the DNS server back" in ran.error.next_action
         place.run("failover", down_since=since).require_done()
-    assert sites.cluster("b").observe().serves
+    assert sites.seen("b").serves
     bring_home(sites)
 
 
@@ -127,7 +127,7 @@ def test_loss_beyond_the_objective_is_refused_and_what_is_accepted_is_no_less_th
     with sites.writing(tmp_path) as writing:
         for node in ("b1", "b2"):
             sites.lab.network.cut(node, ["edge-a"])
-        wait_until(lambda: (sites.cluster("b").observe().lag_s or 0) > 8, within_s=60, what="a standby that is late")
+        wait_until(lambda: (sites.seen("b").lag_s or 0) > 8, within_s=60, what="a standby that is late")
         cut, since = now(), datetime.now(UTC)
         sites.lab.network.unplug_site("a")
         for node in ("b1", "b2"):
@@ -136,7 +136,7 @@ def test_loss_beyond_the_objective_is_refused_and_what_is_accepted_is_no_less_th
         _log.info("%s", ran.error.block())
         assert isinstance(ran.error, Refused)
         assert "would be lost, and the objective is 3 s" in ran.error.what and "--accept-loss" in ran.error.next_action
-        assert sites.door("a").observe().open and sites.cluster("b").observe().role is ClusterRole.STANDBY
+        assert sites.door("a").observe().open and sites.seen("b").role is ClusterRole.STANDBY
         done = place.run("failover", down_since=since, accept_loss="the site has burned", requested_by="ada")
         done.require_done()
         writing.wait_for_success(now())
@@ -207,7 +207,7 @@ def test_of_two_failovers_at_the_same_time_one_is_done_and_the_other_refused(
     _log.info("%s", ran.error.block())
     assert isinstance(ran.error, Refused)
     assert "moves campus" in ran.error.what or f"{B} serves" in ran.error.what or f"{B} is the site" in ran.error.what
-    assert sites.cluster("b").observe().serves
+    assert sites.seen("b").serves
     bring_home(sites)
 
 
@@ -218,11 +218,11 @@ def test_run_that_was_frozen_and_lost_its_lease_changes_nothing_when_it_wakes_up
     with cut_off(sites), running(argv, log=tmp_path / "run.log", cwd=ROOT, env={"PREFECT_API_URL": place.api}) as run:
         wait_until(lambda: run.poll() is not None or stands_still(run.pid), within_s=180, what="the frozen run")
         place.run("failover", to=B).require_done()
-        assert sites.cluster("b").observe().serves
+        assert sites.seen("b").serves
         os.kill(run.pid, signal.SIGCONT)
         assert run.wait(180) == 1
         assert "lease" in (tmp_path / "run.log").read_text()
-    assert sites.cluster("b").observe().serves and sites.door("a").observe().shut
+    assert sites.seen("b").serves and sites.door("a").observe().shut
     bring_home(sites)
 
 
@@ -257,6 +257,6 @@ def test_ledger_that_goes_down_in_a_failover_leaves_one_that_ends_or_is_carried_
         sites.lab.network.plug_in(LEDGER)
         if run.returncode:
             place.run("failover", to=B).require_done()
-    assert sites.cluster("b").observe().serves
+    assert sites.seen("b").serves
     assert sites.dns().observe(DATABASE_NAME).addresses == (sites.edge("b"),)
     bring_home(sites)

@@ -49,7 +49,7 @@ def test_switchover_there_and_back_loses_no_acknowledged_write(sites: Sites, pla
 
 def test_site_that_is_gone_is_failed_over_and_failed_back_to(sites: Sites, place: SitePlace, tmp_path: Path) -> None:
     with sites.writing(tmp_path) as writing:
-        wait_until(lambda: sites.cluster("b").observe().lag_bytes == 0, what="site B to have everything")
+        wait_until(lambda: sites.seen("b").streaming, what="site B to receive")
         began, since = now(), datetime.now(UTC)
         sites.lab.network.unplug_site("a")
         ran = place.run("failover", down_since=since)
@@ -65,7 +65,7 @@ def test_site_that_is_gone_is_failed_over_and_failed_back_to(sites: Sites, place
         assert names_of(place.api, str(ran.id))[-1] == "slipway.failover.finished"
         sites.lab.network.plug_in_site("a")
         assert sites.door("a").observe().shut, "it stays shut when the site comes back"
-        assert sites.cluster("a").observe().role is ClusterRole.PRIMARY, "it does not know yet"
+        assert sites.seen("a").role is ClusterRole.PRIMARY, "it does not know yet"
         began = now()
         back = place.fail_back(A)
         back.require_done()
@@ -75,5 +75,5 @@ def test_site_that_is_gone_is_failed_over_and_failed_back_to(sites: Sites, place
         _log.info("%s", back.artifact)
     assert after and not after - sites.rows("a"), "nothing that was written after the failover is lost"
     assert f"# failback from {B} to {A}: campus" in back.artifact
-    assert sites.cluster("b").observe().follows == f"{sites.edge('a')}:5433"
+    assert sites.seen("b").follows == f"{sites.edge('a')}:5433"
     bring_home(sites)
