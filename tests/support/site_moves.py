@@ -65,14 +65,14 @@ def bring_home(sites: Sites) -> None:
     """Both sites are whole, and users are at A, whatever was done to them; what only one of them has may be lost."""
     sites.mend()
     for name in MEMBERS:
-        wait_until(lambda name=name: _answers(sites, name), within_s=90, what=f"every node of site {name}")  # type: ignore[misc]
+        wait_until(lambda name=name: _answers(sites, name), within_s=240, what=f"every node of site {name}")  # type: ignore[misc]
     a, b = sites.cluster("a"), sites.cluster("b")
     if sites.seen("a").role is not ClusterRole.PRIMARY:
         if sites.seen("b").role is ClusterRole.PRIMARY:
             if sites.seen("a").role is not ClusterRole.STANDBY:
                 a.follow(sites.upstream("b"), rebuild=True)
             b.fence()
-            wait_until(lambda: (sites.seen("a").lsn or 0) >= (sites.seen("b").lsn or 1), within_s=90, what="all at A")
+            wait_until(lambda: (sites.seen("a").lsn or 0) >= (sites.seen("b").lsn or 1), within_s=240, what="all at A")
         a.promote()
     b.follow(sites.upstream("a"), rebuild=True)
     for name in MEMBERS:

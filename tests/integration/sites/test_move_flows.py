@@ -49,7 +49,7 @@ def test_switchover_there_and_back_loses_no_acknowledged_write(sites: Sites, pla
 
 def test_site_that_is_gone_is_failed_over_and_failed_back_to(sites: Sites, place: SitePlace, tmp_path: Path) -> None:
     with sites.writing(tmp_path) as writing:
-        wait_until(lambda: sites.seen("b").streaming, what="site B to receive")
+        wait_until(lambda: sites.seen("b").streaming, within_s=240, what="site B to receive")
         began, since = now(), datetime.now(UTC)
         sites.lab.network.unplug_site("a")
         ran = place.run("failover", down_since=since)

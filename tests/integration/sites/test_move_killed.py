@@ -73,7 +73,7 @@ def test_failover_that_was_killed_is_ended_by_the_next_one_though_the_old_site_i
     sites: Sites, place: SitePlace, tmp_path: Path, number: int, when: str
 ) -> None:
     with sites.visiting(tmp_path) as visiting, sites.writing(tmp_path) as writing:
-        wait_until(lambda: sites.seen("b").streaming, what="site B to receive")
+        wait_until(lambda: sites.seen("b").streaming, within_s=240, what="site B to receive")
         began = now()
         sites.lab.network.unplug_site("a")
         killed(place, "failover", B, number, when)
@@ -103,7 +103,7 @@ def test_prefect_server_that_is_killed_in_a_failover_leaves_one_that_the_next_ru
         sites.lab.network.unplug_site("a")
         argv = [*PROGRAM, "failover", B, "0", "after", str(place.folder / "estate.yaml")]
         with running(argv, log=tmp_path / "run.log", cwd=ROOT, env={"PREFECT_API_URL": api}) as run:
-            wait_until(lambda: not sites.door("a").observe().open, within_s=120, what="the first change")
+            wait_until(lambda: not sites.door("a").observe().open, within_s=240, what="the first change")
             server.close()
             served = _served_by_itself(sites, run)
         _log.info("without its Prefect server the failover %s", "came to its end" if served else "stood still")
@@ -126,5 +126,5 @@ def _served_by_itself(sites: Sites, run: "subprocess.Popen[bytes]") -> bool:
         return answer.addresses == (sites.edge("b"),) and sites.seen("b").serves
 
     with suppress(AssertionError):
-        wait_until(lambda: serves() or run.poll() is not None, within_s=120, what="the end of the run")
+        wait_until(lambda: serves() or run.poll() is not None, within_s=240, what="the end of the run")
     return serves()
