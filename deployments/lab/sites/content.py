@@ -46,8 +46,8 @@ def create_zone(server: str, api_key: str, place: str) -> bool:
     return False
 
 
-def create_database(dsn: str, passwords: Mapping[str, str]) -> None:
-    """The application's database and role are there, and so is the role that Slipway looks with.
+def create_database(dsn: str, passwords: Mapping[str, str]) -> str:
+    """The application's database and role are there, and so is the role that Slipway looks with; returns its system id.
 
     *Idempotent:* no.
 
@@ -70,3 +70,5 @@ def create_database(dsn: str, passwords: Mapping[str, str]) -> None:
             )
         )
         connection.execute(sql.SQL("create database {0} owner {0}").format(sql.Identifier(DATABASE)))
+        row = connection.execute("select system_identifier::text from pg_control_system()").fetchone()
+    return row[0] if row else ""
