@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import shlex
 import shutil
 import socket
 import sqlite3
@@ -25,7 +26,7 @@ from blocks.runtimes.supervisor_rpc import Supervisor
 from blocks.users import as_user, find_user, own
 from deployments.lab import files
 from deployments.lab.files import Program
-from deployments.lab.sites import texts
+from deployments.lab.sites import ledger, texts
 from deployments.lab.sites.network import NAMESPACES, Network, processes_in, require_namespaces
 from deployments.lab.sites.topology import (
     APPLICATION_NAME,
@@ -37,6 +38,7 @@ from deployments.lab.sites.topology import (
     DOMAIN,
     INSTANCE_PORT,
     LEADER_PORT,
+    LEDGER,
     MEMBERS,
     PATRONI_PORT,
     SITES,
@@ -61,7 +63,8 @@ _START_WITHIN_S = 60.0
 _LABS = 256
 # As a service manager starts servers. supervisord keeps a pipe open as their standard input, which the backends of a
 # PostgreSQL whose postmaster was killed wait on for ever: they hold its shared memory, and it cannot start again.
-_DEAF = ("sh", "-c", 'exec "$@" </dev/null', "sh")
+# The first argument is a file for its number, by which a drill knows it.
+_DEAF = ("sh", "-c", 'echo $$ >"$1"; shift; exec "$@" </dev/null', "sh")
 
 
 class SiteLab:
@@ -138,7 +141,7 @@ class SiteLab:
             self._write_files()
             self._start_supervisord()
         say("starting etcd, HAProxy, PowerDNS and Patroni")
-        for name in ("etcd-a", "etcd-b", "edge-a", "edge-b", "dns", "a1"):
+        for name in ("etcd-a", "etcd-b", "edge-a", "edge-b", "dns", LEDGER, "a1"):
             self.supervisor.add(name)
         self._await("dns", self._create_zone)
         # It leads, as it was the first: the others come when it has begun to make the database.
@@ -154,6 +157,7 @@ class SiteLab:
             self._await(name, lambda name=name: self._streams(name))  # type: ignore[misc]
         self._await("a1", self._is_synchronous)
         self._await("app-a", lambda: self._serves("a"))
+        self.supervisor.add("client")
 
     def down(self) -> bool:
         """Nothing of the sites runs, and nothing of their network is left; returns whether anything did.
@@ -196,10 +200,23 @@ class SiteLab:
         """Return a node's configuration, which patronictl reads, too."""
         return self.home / "nodes" / name / "patroni.yml"
 
+    def pid_file(self, name: str) -> Path:
+        """Return the file with the number of a node's Patroni."""
+        return self.home / "nodes" / name / "patroni.pid"
+
+    @property
+    def system_id(self) -> str:
+        """Return the system identifier of the database, which is the same at both sites."""
+        return (self.home / "system-id").read_text()
+
     def dsn(self, host: str, user: str = DATABASE, database: str = DATABASE) -> str:
         """Return the address, password included, of the database on a node or by a name that users resolve."""
         place = host if host == DATABASE_NAME else self.address(host)
         return f"postgresql://{user}:{self.secret(user)}@{place}:{DATABASE_PORT}/{database}?connect_timeout=2"
+
+    def reference(self, name: str) -> str:
+        """Return the reference to the address of a node's database, the ledger's, or the one that users have."""
+        return f"file:{self.home / 'secrets' / name}-dsn"
 
     def role(self, name: str) -> str:
         """Return what Patroni says a node is; '' where it does not answer."""
@@ -251,7 +268,8 @@ class SiteLab:
         for name in ("logs", "secrets", "instances"):
             (self.home / name).mkdir(parents=True)
         (self.home / "secrets").chmod(0o700)
-        for name in (texts.SUPERUSER, texts.REPLICATOR, texts.OBSERVER, texts.API_USER, DATABASE, API_KEY, _TOKEN):
+        users = (texts.SUPERUSER, texts.REPLICATOR, texts.OBSERVER, texts.API_USER, DATABASE, ledger.USER)
+        for name in (*users, API_KEY, _TOKEN):
             _write(self.home / "secrets" / name, secrets.token_urlsafe(24))
         observer = f"postgresql://{texts.OBSERVER}:{self.secret(texts.OBSERVER)}@/postgres"
         _write(self.home / "secrets" / OBSERVER_DSN, observer)
@@ -263,6 +281,7 @@ class SiteLab:
             own(self.data(name), user)
         own(self._dns_folder, user)
         _write(self.home / "number", str(_free_number()))
+        ledger.prepare(self.home, self.topology)
 
     def _write_files(self) -> None:
         topology, user = self.topology, find_user(USERS)
@@ -284,7 +303,22 @@ class SiteLab:
         _write(self._dns_folder / "pdns.conf", settings, user.pw_uid if user else None)
         if user is not None:
             os.chown(zones, user.pw_uid, user.pw_gid)
+        self._write_addresses()
         _write(self.home / "supervisord.conf", files.supervisord(self.run_folder, self.home, self._programs()))
+
+    def _write_addresses(self) -> None:
+        """What Slipway asks, and drills start, is in files of its own; see `estate`."""
+        found = {DATABASE: self.dsn(DATABASE_NAME), LEDGER: ledger.dsn(self.topology, self.secret(ledger.USER))}
+        # This machine does not ask the lab's DNS server: the address that it gives stands beside the name.
+        found[f"{DATABASE}-{SITES[0]}"] = f"{found[DATABASE]}&hostaddr={self.address('edge-a', WAN)}"
+        control = [sys.executable, "-m", "supervisor.supervisorctl", "-s", f"unix://{self.run_folder}/supervisord.sock"]
+        for name in (member for members in MEMBERS.values() for member in members):
+            found[name] = self.dsn(name)
+            start = self.patroni_file(name).parent / "start"
+            start.write_text(f"#!/bin/sh\nexec {shlex.join(control)} start {name}\n")
+            start.chmod(0o755)
+        for name, address in found.items():
+            _write(self.home / "secrets" / f"{name}-dsn", address)
 
     def _programs(self) -> list[Program]:
         user = as_user(find_user(USERS))
@@ -292,14 +326,35 @@ class SiteLab:
         def on(host: str, argv: list[str], *, restarts: bool = True, **env: str) -> Program:
             return Program(host, self.network.command(host, argv), env, restarts=restarts)
 
-        found = [on("dns", [*user, "pdns_server", f"--config-dir={self._dns_folder}"])]
+        found = [
+            on("dns", [*user, "pdns_server", f"--config-dir={self._dns_folder}"]),
+            on(LEDGER, ledger.command(self.home, self.topology)),
+            # So that somebody writes something: the age of the newest write says what a failover would lose.
+            on(
+                "client",
+                [sys.executable, "-m", "deployments.cli", "heartbeat", self.reference(DATABASE)],
+                PYTHONPATH=str(ROOT),
+            ),
+        ]
         for site, members in MEMBERS.items():
             found.append(on(f"etcd-{site}", [*user, *texts.etcd(self.topology, site, self.home / f"etcd-{site}")]))
             # As root: it reads the state that Slipway, as root in the lab, writes, and makes its own socket.
             found.append(on(f"edge-{site}", ["haproxy", "-db", "-f", str(self.home / "edges" / site / "haproxy.cfg")]))
             # As upstream's unit file has it (Restart=no): what has died is for the other nodes, and for people.
             found += [
-                on(name, [*user, *_DEAF, str(PYTHON), "-m", "patroni", str(self.patroni_file(name))], restarts=False)
+                on(
+                    name,
+                    [
+                        *user,
+                        *_DEAF,
+                        str(self.pid_file(name)),
+                        str(PYTHON),
+                        "-m",
+                        "patroni",
+                        str(self.patroni_file(name)),
+                    ],
+                    restarts=False,
+                )
                 for name in members
             ]
             found.append(
@@ -365,6 +420,8 @@ class SiteLab:
                 )
             )
             connection.execute(sql.SQL("create database {0} owner {0}").format(sql.Identifier(DATABASE)))
+            row = connection.execute("select system_identifier::text from pg_control_system()").fetchone()
+            _write(self.home / "system-id", row[0] if row else "")
 
     def _await(self, name: str, ready: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _START_WITHIN_S
