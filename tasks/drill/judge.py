@@ -13,9 +13,11 @@ from tasks.drill.measure import (
     Loss,
     Operation,
     Recovery,
+    Result,
     Sample,
     leaders,
     loss,
+    outages,
     recovery,
     share_percent,
     unseen_s,
@@ -177,6 +179,27 @@ def outcome_of(log: Log, injected_s: float, undone_s: float, sustained_s: float)
     return Outcome.FAILS_OVER if moved else Outcome.RECOVERS
 
 
+def milestones(log: Log, injecting_s: float, sustained_s: float) -> Mapping[str, float]:
+    """Return when, by the log, users noticed the fault, another node took writes, and the service was back for good.
+
+    Args:
+        log: of the client.
+        injecting_s: when it was begun to inject the fault.
+        sustained_s: so long without a failure is recovered.
+    """
+    users, found = _users(log), dict[str, float]()
+    after = [each for each in outages(users, sustained_s) if each.began_s >= injecting_s - WINDOW_S]
+    if after:
+        bad = [each for each in users if each.result is not Result.OK and each.due_s >= after[0].began_s]
+        found["detected"] = min(each.ended_s for each in bad)
+        if after[-1].ended_s is not None:
+            found["recovered"] = after[-1].ended_s
+    led = leaders(log.samples)
+    before = [node for at_s, node in led if at_s <= injecting_s]
+    moved = [at_s for at_s, node in led if at_s > injecting_s and before and node != before[-1]]
+    return {**found, "promoted": moved[0]} if moved else found
+
+
 def judge(
     experiment: Experiment,
     objectives: DrillObjectives,
@@ -196,7 +219,7 @@ def judge(
         objectives: what must be achieved.
         log: of the client, to its end.
         number: of the round, from 1.
-        moments: 'injected' and 'undone', in seconds of the monotonic clock; others for the timeline.
+        moments: 'injecting', 'injected' and 'undone', in seconds of the monotonic clock; others for the timeline.
         there: ids that were read from the leader when all was well again; None: they could not be.
         probes: what they have seen.
         aborted: the rule that has ended it early.
@@ -219,7 +242,7 @@ def judge(
         late_s=log.late_s,
         by_hand=tuple(by_hand),
         problems=(),
-        moments=dict(moments),
+        moments={**moments, **milestones(log, moments["injecting"], experiment.sustained_s)},
     )
     wrong = tuple(_wrong(found, experiment, objectives, log))
     return Round(**{**vars(found), "problems": wrong})

@@ -77,8 +77,9 @@ class Outage:
 def outages(operations: Iterable[Operation], sustained_s: float) -> tuple[Outage, ...]:
     """Return the times without service, in order.
 
-    One ends with the first operation after which all that were due within `sustained_s` were done, and the client went
-    on for so long. A success between failures ends nothing.
+    One ends with the first success among the operations that were due after the last failed one, if all that were due
+    within `sustained_s` were done, and the client went on for so long. A success between failures ends nothing. The
+    first to succeed need not be the first that was due: who came later may be served while others still wait.
 
     Args:
         operations: of one kind; in any order.
@@ -96,7 +97,8 @@ def outages(operations: Iterable[Operation], sustained_s: float) -> tuple[Outage
         until_s = ordered[min(end, len(ordered) - 1)].due_s
         if until_s - success.due_s >= sustained_s:
             began_s = ordered[bad[first]].due_s
-            found.append(Outage(began_s, max(success.ended_s, began_s), number + 1 - first))
+            back_s = min(each.ended_s for each in ordered[position + 1 : end])
+            found.append(Outage(began_s, max(back_s, began_s), number + 1 - first))
             first = number + 1
     if first < len(bad):
         found.append(Outage(ordered[bad[first]].due_s, None, len(bad) - first))

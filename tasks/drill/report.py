@@ -23,6 +23,12 @@ def headline(experiment: Experiment, rounds: Sequence[Round]) -> str:
     return f"{experiment.drill} {verdict}{times}: {rounds[-1].outcome.value}, {rto}, {lost} acknowledged writes lost"
 
 
+def title_of(one: Round, drill: str) -> str:
+    """Return what stands above the picture of a round."""
+    lost = "not counted" if one.loss is None else f"{len(one.loss.lost)} of {one.loss.acknowledged} writes lost"
+    return f"{drill}, round {one.number}: {one.outcome.value}, RTO {one.rto_s:.2f} s, {lost}"
+
+
 def cells(one: Round) -> tuple[str, ...]:
     """Return a round as a row under `HEAD`."""
     lost = "not counted" if one.loss is None else f"{len(one.loss.lost)} of {one.loss.acknowledged}"

@@ -10,57 +10,53 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import TextIO
 
 import asyncpg
 
-_A_SECOND = 100
-_AT_ONCE = 8
+_A_SECOND = 50
+_CONNECTIONS = 4
 _WITHIN_S = 2.0
+_AGAIN_S = 0.02
 TABLE = "independent"
+_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 
 
-class _Pool:
-    """Connections that are idle, and how many more may be opened. The name is looked up for each."""
-
-    def __init__(self) -> None:
-        self._idle: list[asyncpg.Connection] = []
-        self._room = asyncio.Semaphore(_AT_ONCE)
-
-    async def write(self, number: int) -> None:
-        async with self._room:
-            connection = self._idle.pop() if self._idle else await asyncpg.connect(os.environ["WRITER_DSN"])
+async def _work(waiting: "asyncio.LifoQueue[tuple[int, float]]", log: TextIO) -> None:
+    """Rows are written on a connection that is kept; without one, it is asked for one again and again."""
+    connection: asyncpg.Connection | None = None
+    while True:
+        if connection is None:
             try:
-                await connection.execute(f"insert into {TABLE} values ($1)", number)
-            except BaseException:
+                # The name is looked up each time.
+                connection = await asyncpg.connect(os.environ["WRITER_DSN"], timeout=_WITHIN_S)
+            except _FAILURES:
+                await asyncio.sleep(_AGAIN_S)
+                continue
+        number, due_s = await waiting.get()
+        good, left_s = False, due_s + _WITHIN_S - time.monotonic()
+        if left_s > 0:
+            try:
+                async with asyncio.timeout(left_s):
+                    await connection.execute(f"insert into {TABLE} values ($1)", number)
+                good = True
+            except _FAILURES:
                 connection.terminate()
-                raise
-            self._idle.append(connection)
-
-
-async def _one(pool: _Pool, number: int, due_s: float) -> tuple[int, float, float, bool]:
-    try:
-        async with asyncio.timeout(max(due_s + _WITHIN_S - time.monotonic(), 0)):
-            await pool.write(number)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
-        return number, due_s, time.monotonic(), False
-    return number, due_s, time.monotonic(), True
+                connection = None
+        ended_s = min(time.monotonic(), due_s + _WITHIN_S)
+        log.write(json.dumps([number, due_s, ended_s, good]) + "\n")
 
 
 async def _main() -> None:
-    pool, began_s, number, running = _Pool(), time.monotonic(), 0, set[asyncio.Task[tuple[int, float, float, bool]]]()
+    waiting, began_s, number = asyncio.LifoQueue[tuple[int, float]](), time.monotonic(), 0
     with Path(sys.argv[1]).open("a", buffering=1) as log:
-
-        def ended(task: "asyncio.Task[tuple[int, float, float, bool]]") -> None:
-            running.discard(task)
-            log.write(json.dumps(task.result()) + "\n")
-
-        while True:
+        workers = [asyncio.create_task(_work(waiting, log)) for _ in range(_CONNECTIONS)]
+        while not any(each.done() for each in workers):
             due_s = began_s + number / _A_SECOND
             await asyncio.sleep(max(due_s - time.monotonic(), 0))
-            task = asyncio.create_task(_one(pool, number, due_s))
-            running.add(task)
-            task.add_done_callback(ended)
+            waiting.put_nowait((number, due_s))
             number += 1
+        await asyncio.gather(*workers)
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ class SitePlace:
         command = self.sites.lab.network.command("client", program)
         with running(command, log=folder / "independent.log", env={"WRITER_DSN": dsn}):
             found = Independent(folder / "independent.jsonl")
-            wait_until(lambda: sum(good for *_, good in found.writes()) > 100, what="the other client's first writes")
+            wait_until(lambda: sum(good for *_, good in found.writes()) > 50, what="the other client's first writes")
             yield found
 
 
@@ -127,7 +127,7 @@ class Independent:
         breaks = [0, *(at for at, (one, other) in enumerate(pairwise(failed), 1) if other - one > _SUSTAINED_S)]
         found = []
         for first, after in zip(breaks, [*breaks[1:], len(failed)], strict=True):
-            last = failed[after - 1]
-            back = next(ended for _, due, ended, good in writes if good and due > last)
+            last, following = failed[after - 1], failed[after] if after < len(failed) else until_s
+            back = min(ended for _, due, ended, good in writes if good and last < due < following)
             found.append(back - failed[first])
         return max(found)

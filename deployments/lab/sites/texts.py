@@ -126,7 +126,7 @@ def _dynamic(topology: Topology, site: str) -> dict[str, Any]:
         "postgresql": {
             "use_pg_rewind": True,
             "parameters": {
-                "max_connections": 100,
+                "max_connections": 300,
                 "shared_buffers": "32MB",
                 "wal_keep_size": "128MB",
                 # A site that is away must not fill the disk of the one that works.

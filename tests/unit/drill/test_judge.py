@@ -24,7 +24,7 @@ from tests.unit.drill.examples import experiment
 from tests.unit.drill.logs import log
 
 OBJECTIVES = DrillObjectives.model_validate({"rto": "1m", "rpo": "0s"})
-MOMENTS = {"injected": 10.0, "undone": 50.0}
+MOMENTS = {"injecting": 10.0, "injected": 10.0, "undone": 50.0}
 FAILED_OVER = log(70, [(10, 30)], {"a1": (0, 10), "a2": (30, 70)}, {"a1": (10, 52)})
 
 
@@ -58,7 +58,7 @@ def test_outcome_is_that_of_the_time_before_the_undoing() -> None:
 
 def test_person_who_must_act_is_a_pass_where_that_was_expected_and_no_rto_is_judged() -> None:
     waits = log(90, [(10, 80)])
-    moments = {"injected": 10.0, "undone": 80.0}
+    moments = {"injecting": 10.0, "injected": 10.0, "undone": 80.0}
     assert judged(waits, name="disk-full", moments=moments).problems == ()
     wrong = judged(waits, moments=moments).problems
     assert any("a-person-must-act, and fails-over was expected" in each for each in wrong)
