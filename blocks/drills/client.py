@@ -273,6 +273,8 @@ def main() -> None:
         raise SystemExit(_ORDER)
     with suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
+        # Niceness counts within a session only where the kernel groups processes by session. *Source:* sched(7).
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     serve(Orders(**json.loads(text)), stop)

@@ -5,7 +5,7 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 COMMANDS = ("build", "test", "end-to-end", "scan")
 """Kinds of evidence whose durations are those of commands; soaks and settling are told by their task's name."""
@@ -14,6 +14,9 @@ BETWEEN = "between the tasks"
 START_UP = "start of the run's process"
 
 _SLOT = re.compile(r":? ?\b(blue|green)\b[^:]*")
+PATRONI = r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) "
+POSTGRESQL = r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\.(\d{3}) UTC "
+"""How lines of their logs begin. Patroni's are in the machine's own time."""
 _HASH = re.compile(r" \(?[0-9a-f]{7,64}\)?$")
 _WAITED = re.compile(r": (watch|let it settle)\b")
 
@@ -212,3 +215,15 @@ def most_expensive(releases: Sequence[ReleaseTimes], count: int = 10) -> list[tu
 def measurably_slower(before: Sequence[float], after: Sequence[float]) -> bool:
     """Return whether the second median lies above everything that was measured before: beyond its spread."""
     return statistics.median(after) > max(before)
+
+
+def stamped(lines: Iterable[str], of: str) -> list[tuple[float, str]]:
+    """Return the lines that begin as `PATRONI` or `POSTGRESQL` has it, each with its time in seconds since 1970."""
+    found = []
+    for line in lines:
+        match = re.match(of, line)
+        if match is not None:
+            at = datetime.strptime(match[1], "%Y-%m-%d %H:%M:%S")  # noqa: DTZ007 - made aware in the next line
+            aware = at.replace(tzinfo=UTC) if of == POSTGRESQL else at.astimezone()
+            found.append((aware.timestamp() + int(match[2]) / 1000, line))
+    return found

@@ -68,8 +68,12 @@ class SitePlace:
 
     def facts(self, ran: Practised, number: int = 1) -> Mapping[str, Any]:
         """Return what is on record of a round."""
+        return self.rounds(ran)[number]
+
+    def rounds(self, ran: Practised) -> Mapping[int, Mapping[str, Any]]:
+        """Return what is on record of every round, by its number, which is among it."""
         notes = self.open().ledger.drills.notes(ran.id)
-        return next(each.facts for each in notes if (each.kind, each.number) == ("round", number))
+        return {each.number: {**each.facts, "number": each.number} for each in notes if each.kind == "round"}
 
     @property
     def evidence_folder(self) -> Path:
@@ -116,7 +120,11 @@ class Independent:
             lines = self._log.read_text().split("\n")[:-1]
         except FileNotFoundError:
             return []
-        return [tuple(json.loads(line)) for line in lines]
+        return [tuple(json.loads(line)) for line in lines if line.startswith("[")]
+
+    def late_s(self) -> float:
+        """Return the longest time by which the other client was held up itself."""
+        return max((float(line) for line in self._log.read_text().split("\n")[:-1] if line[0] != "["), default=0.0)
 
     def rto_s(self, from_s: float, until_s: float) -> float:
         """Return the longest time from a failed write to the first after which 5 s passed without another one."""

@@ -204,6 +204,8 @@ backend {name}
   mode tcp
   option httpchk GET {path}
   http-check expect status 200
+  # Who waits for a primary and gives up must not be let in before who still waits.
+  option abortonclose
   default-server inter 1s fastinter 250ms downinter 500ms fall 2 rise 1 on-marked-down shutdown-sessions
 """
 _APPLICATION = """\

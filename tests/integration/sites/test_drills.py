@@ -35,6 +35,8 @@ from tests.support.sites import Sites
 _log = logging.getLogger(__name__)
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.long]
 AGREE_WITHIN_S = 0.2
+_LATE_S = 0.1
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -86,14 +88,8 @@ def nothing_is_left(place: SitePlace) -> Iterator[None]:
 def test_drill_is_measured_as_another_client_measures_it_and_a_planted_loss_is_found(
     place: SitePlace, tmp_path: Path, scenario: Scenario
 ) -> None:
-    before = place.sites.leader("a")
-    began_s = time.monotonic()
-    with place.another_client(tmp_path) as other:
-        ran = place.practise(scenario.name, requested_by="ada")
-        until_s = time.monotonic()
+    before, ran, theirs_s = _practise(place, tmp_path, scenario.name)
     facts = place.facts(ran)
-    theirs_s = other.rto_s(began_s, until_s)
-    _log.info("%s: RTO %s, another client %.2f s; %s", scenario.name, facts["rto_s"], theirs_s, facts["moments"])
     assert ran.state.is_completed(), ran.error.block()
     assert abs(facts["rto_s"] - theirs_s) < AGREE_WITHIN_S, (facts["rto_s"], theirs_s)
     assert facts["outcome"] == scenario.outcome
@@ -102,6 +98,27 @@ def test_drill_is_measured_as_another_client_measures_it_and_a_planted_loss_is_f
     assert len(UndoJournal(place.journal).undone(ran.id)) == scenario.faults
     assert f"{scenario.name} passed: {scenario.outcome}, RTO" in ran.artifact
     _require_planted_loss_found(place, ran)
+
+
+def _practise(place: SitePlace, folder: Path, name: str) -> tuple[str, Practised, float]:
+    """Return who led before, the run, and the RTO that the other client has seen.
+
+    On a machine on which one of the clients had to wait for its turn, nothing is proven: it is practised again.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        place.sites.wait_whole()
+        before, began_s = place.sites.leader("a"), time.monotonic()
+        (folder / str(attempt)).mkdir()
+        with place.another_client(folder / str(attempt)) as other:
+            ran = place.practise(name, requested_by="ada")
+            until_s = time.monotonic()
+        facts, theirs_s = place.facts(ran), other.rto_s(began_s, until_s)
+        late_s = max(facts["late_s"], other.late_s())
+        _log.info("%s: RTO %s, another client %.2f s; late %.2f s", name, facts["rto_s"], theirs_s, late_s)
+        _log.info("%s: %s, leaders %s", name, facts["moments"], facts["leaders"])
+        if late_s < _LATE_S or attempt == _ATTEMPTS:
+            return before, ran, theirs_s
+    raise AssertionError("not reached")
 
 
 def _require_honest(facts: Any) -> None:
