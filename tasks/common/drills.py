@@ -107,7 +107,11 @@ class Tolerance(StrictModel):
     def bounds(self) -> str:
         """Return 'at least 99%, at most 100%'."""
         given = (("at least", self.at_least), ("at most", self.at_most))
-        return ", ".join(f"{word} {value}" for word, value in given if value is not None)
+        return ", ".join(
+            f"{word} {f'{value:g}' if isinstance(value, float) else value}"
+            for word, value in given
+            if value is not None
+        )
 
 
 def _fits(value: str | float, unit: Unit) -> bool:

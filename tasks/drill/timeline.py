@@ -57,7 +57,7 @@ def svg(log: Log, moments: Mapping[str, float], title: str) -> str:
         top += _BAND + 6
     parts += _marks(labels, top)
     parts += [
-        _words(x(begin_s + mark) - 6, top + 14, f"{mark} s")
+        _words(min(x(begin_s + mark) - 6, _WIDTH - 34), top + 14, f"{mark} s")
         for mark in range(0, int(end_s - begin_s) + 1, _step(end_s - begin_s))
     ]
     legend = "green: done, red: failed. Nodes: green takes writes, blue does not, grey does not answer"
