@@ -173,7 +173,7 @@ def test_report_says_the_verdict_first_and_shows_when_what_has_happened() -> Non
         "Average recovery time of the last 2 drills: 22.0 s",
         "a1 at -10.0 s, a2 at +20.0 s",
         "objective    60.00 s ████",
-        "round 2     20.01 s █████████████████ failed",
+        "round 1     20.01 s █████████████████ failed",
         "2026-01-01   23.00 s ███████████████████ failed",
     ):
         assert each in made
