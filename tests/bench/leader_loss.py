@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.common.errors import Retryable
-from tests.bench.arithmetic import PATRONI, POSTGRESQL, Spread, percentile, stamped
+from tests.bench.arithmetic import RECOVERY, Spread, parts_of, percentile
 from tests.bench.report import Grid, Section
 from tests.support.prefect_server import prefect_server
 from tests.support.processes import short_folder
@@ -31,10 +31,7 @@ CLAIM = (
 NODE_LOST, CRASHED = "node-lost", "postmaster-killed"
 FLOORS = {NODE_LOST: "19 to 23 s (ttl 20, loop_wait 1, retry_timeout 3)", CRASHED: "1.8 to 4.4 s"}
 """As measured with multi-host libpq and without a proxy, one closed-loop client, on a machine such as this one."""
-_TTL_S = 20.0
 _LOOK_EVERY_S = 0.02
-PARTS = ("lease", "lock", "promotion", "HAProxy", "client")
-"""What a recovery consists of, in order."""
 _MEANING = (
     "lease: until the lost leader's key has expired (its last renewal and 20 s), or Patroni gave it up; lock: until "
     "another node has it; promotion: until its PostgreSQL takes writes; HAProxy: until its health check says so; "
@@ -136,53 +133,18 @@ def _up(path: Path) -> set[str]:
 
 def _loss(place: SitePlace, kind: str, facts: Mapping[str, Any], haproxy: Sequence[tuple[float, str]]) -> Loss:
     together = sum(each["until_s"] - each["from_s"] for each in facts["together"])
-    number = int(facts["number"])
+    names = {node for _, node in facts["leaders"]}
+    logs = {node: place.sites.lab.logs(node).read_text(errors="replace").splitlines() for node in sorted(names)}
     return Loss(
         kind,
-        number,
+        int(facts["number"]),
         facts["rto_s"] or 0.0,
-        _parts(place, facts, haproxy),
+        parts_of(facts["moments"], facts["leaders"], logs, haproxy, time.time() - time.monotonic()),
         len(facts["lost"] or ()),
         together,
         facts["late_s"],
         tuple(facts["problems"]),
     )
-
-
-def _parts(place: SitePlace, facts: Mapping[str, Any], haproxy: Sequence[tuple[float, str]]) -> dict[str, float | None]:
-    """Return how long each part took, from the fault on."""
-    moments, leaders = facts["moments"], facts["leaders"]
-    began_s = moments["injecting"]
-    old = [node for at_s, node in leaders if at_s <= began_s][-1]
-    new = next((node for at_s, node in leaders if at_s > began_s), None)
-    if new is None:
-        return dict.fromkeys(PARTS)
-    offset_s = time.time() - time.monotonic()
-
-    def first(node: str, of: str, text: str, after_s: float) -> float | None:
-        lines = stamped(place.sites.lab.logs(node).read_text(errors="replace").splitlines(), of)
-        return next((at - offset_s for at, line in lines if text in line and at - offset_s > after_s), None)
-
-    renewed = [
-        at - offset_s
-        for at, line in stamped(place.sites.lab.logs(old).read_text(errors="replace").splitlines(), PATRONI)
-        if "the leader with the lock" in line and at - offset_s <= began_s
-    ]
-    given_up_s = first(old, PATRONI, "Leader key released", began_s)
-    lock_s = first(new, PATRONI, "promoted self to leader", began_s)
-    until = {
-        "lease": given_up_s if given_up_s and lock_s and given_up_s < lock_s else (renewed or [began_s])[-1] + _TTL_S,
-        "lock": lock_s,
-        "promotion": first(new, POSTGRESQL, "database system is ready to accept connections", lock_s or began_s),
-        "HAProxy": next((at for at, name in haproxy if name == new and at > began_s), None),
-        "client": moments.get("recovered"),
-    }
-    parts, at_s = dict[str, float | None](), began_s
-    for name in PARTS:
-        end_s = until[name]
-        parts[name] = None if end_s is None else end_s - at_s
-        at_s = end_s if end_s is not None else at_s
-    return parts
 
 
 def _section(found: Sequence[Loss]) -> Section:
@@ -208,7 +170,7 @@ def _section(found: Sequence[Loss]) -> Section:
                 "Recovery, as users saw it", ("fault", "runs", *_COLUMNS, "floor"), tuple(_row(k, found) for k in kinds)
             ),
             *(_part_grid(kind, [each for each in found if each.kind == kind]) for kind in kinds),
-            Grid("Every run", ("fault", "run", "RTO", *PARTS, "lost"), tuple(map(_one, found))),
+            Grid("Every run", ("fault", "run", "RTO", *RECOVERY, "lost"), tuple(map(_one, found))),
         ),
         data={"runs": [asdict(each) for each in found]},
     )
@@ -228,7 +190,7 @@ def _row(kind: str, found: Sequence[Loss]) -> tuple[str, ...]:
 
 def _part_grid(kind: str, those: Sequence[Loss]) -> Grid:
     rows = []
-    for name in PARTS:
+    for name in RECOVERY:
         values = [value for each in those if (value := each.parts_s[name]) is not None]
         if values:
             spread = Spread.of(values)
@@ -237,5 +199,5 @@ def _part_grid(kind: str, those: Sequence[Loss]) -> Grid:
 
 
 def _one(each: Loss) -> tuple[str, ...]:
-    parts = ("" if (value := each.parts_s[name]) is None else f"{value:.2f} s" for name in PARTS)
+    parts = ("" if (value := each.parts_s[name]) is None else f"{value:.2f} s" for name in RECOVERY)
     return (each.kind, str(each.number), f"{each.rto_s:.2f} s", *parts, str(each.lost))
