@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from queue import SimpleQueue
 from urllib.parse import urlsplit
 
 from blocks.drills.ids import INSERT, READ, VARIABLE
@@ -132,24 +133,27 @@ class _Lanes:
 
 
 class _LogFile:
-    """Lines that are written whole, each at once."""
+    """Lines that are written whole, in their order, by a thread of its own: who sends does not wait for a disk."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._lock = threading.Lock()
-        self._closed = False
+        self._lines = SimpleQueue[str | None]()
+        self._writer = threading.Thread(target=self._work, daemon=True)
+        self._writer.start()
 
     def write(self, line: str) -> None:
-        with self._lock:
-            if not self._closed:
-                os.write(self._file, line.encode())
+        self._lines.put(line)
 
     def close(self, line: str) -> None:
-        """The line is the last one; what others say afterwards is not written."""
-        with self._lock:
+        """The line is the last one, and all are on the disk; what others say afterwards is not written."""
+        self._lines.put(line)
+        self._lines.put(None)
+        self._writer.join()
+
+    def _work(self) -> None:
+        while (line := self._lines.get()) is not None:
             os.write(self._file, line.encode())
-            os.fsync(self._file)
-            self._closed = True
+        os.fsync(self._file)
 
 
 def serve(orders: Orders, stop: threading.Event) -> None:
