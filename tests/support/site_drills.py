@@ -5,7 +5,6 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,10 @@ from flows.drill import drill
 from tasks.drill.request import DrillRequest
 from tests.support import independent_writer
 from tests.support.drill_place import Practised
+from tests.support.drilling import longest_outage_s
 from tests.support.prefect_server import flows_of
 from tests.support.processes import running, wait_until
 from tests.support.sites import Sites
-
-_SUSTAINED_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -128,14 +126,4 @@ class Independent:
 
     def rto_s(self, from_s: float, until_s: float) -> float:
         """Return the longest time from a failed write to the first after which 5 s passed without another one."""
-        writes = sorted((each for each in self.writes() if from_s <= each[1] <= until_s), key=lambda each: each[1])
-        failed = [due for _, due, _, good in writes if not good]
-        if not failed:
-            return 0.0
-        breaks = [0, *(at for at, (one, other) in enumerate(pairwise(failed), 1) if other - one > _SUSTAINED_S)]
-        found = []
-        for first, after in zip(breaks, [*breaks[1:], len(failed)], strict=True):
-            last, following = failed[after - 1], failed[after] if after < len(failed) else until_s
-            back = min(ended for _, due, ended, good in writes if good and last < due < following)
-            found.append(back - failed[first])
-        return max(found)
+        return longest_outage_s([each[1:] for each in self.writes() if from_s <= each[1] <= until_s], until_s)
