@@ -107,7 +107,11 @@ class Tolerance(StrictModel):
     def bounds(self) -> str:
         """Return 'at least 99%, at most 100%'."""
         given = (("at least", self.at_least), ("at most", self.at_most))
-        return ", ".join(f"{word} {value}" for word, value in given if value is not None)
+        return ", ".join(
+            f"{word} {f'{value:g}' if isinstance(value, float) else value}"
+            for word, value in given
+            if value is not None
+        )
 
 
 def _fits(value: str | float, unit: Unit) -> bool:
@@ -291,6 +295,11 @@ class DrillCluster(StrictModel):
     )
     url: str | None = Field(
         default=None, pattern=ADDRESS_PATTERN, description="address of the application, as users reach it"
+    )
+    namespace: str = Field(
+        default="",
+        description="network namespace of this machine that the client sends from, with a resolver of its own "
+        "(/etc/netns); '' for none: it sends from where Slipway runs",
     )
     nodes: dict[Name, DrillNode] = Field(default_factory=dict, description="its servers, by name")
     facts: dict[Variable, str] = Field(

@@ -2,9 +2,9 @@
 
 import contextlib
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 import yaml
@@ -63,7 +63,7 @@ class DrillPlace:
         with psycopg.connect(address) as session:
             (found,) = session.execute("select system_identifier::text from pg_control_system()").fetchone() or ("",)
         self.system_id = str(found)
-        self.secrets = (server.role_password,)
+        self.secrets: Sequence[str] = (server.role_password,)
         self.describe()
 
     def describe(self, **drills: Any) -> None:
@@ -96,10 +96,20 @@ class DrillPlace:
         return False
 
 
+class Practising(Protocol):
+    """Where a drill was practised: the API of its Prefect server, and what must not be in what drills say."""
+
+    @property
+    def api(self) -> str: ...
+
+    @property
+    def secrets(self) -> Sequence[str]: ...
+
+
 class Practised:
     """A run of the flow that has ended."""
 
-    def __init__(self, place: DrillPlace, state: State) -> None:
+    def __init__(self, place: Practising, state: State) -> None:
         self.place, self.state = place, state
         assert state.state_details.flow_run_id is not None
         self.id = str(state.state_details.flow_run_id)

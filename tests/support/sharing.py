@@ -20,6 +20,7 @@ SECONDS: Mapping[str, float] = {
     "one lab": 800,
     "tests/contract/test_cluster.py": 300,
     "tests/integration/sites/test_faults.py": 300,
+    "tests/integration/sites/test_drills.py": 700,
     "tests/integration/test_receive.py": 140,
     "tests/integration/sites/test_campus_at_sites.py": 60,
     "tests/acceptance/bad_input/test_faults.py": 100,

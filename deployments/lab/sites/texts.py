@@ -126,7 +126,7 @@ def _dynamic(topology: Topology, site: str) -> dict[str, Any]:
         "postgresql": {
             "use_pg_rewind": True,
             "parameters": {
-                "max_connections": 100,
+                "max_connections": 300,
                 "shared_buffers": "32MB",
                 "wal_keep_size": "128MB",
                 # A site that is away must not fill the disk of the one that works.
@@ -204,6 +204,8 @@ backend {name}
   mode tcp
   option httpchk GET {path}
   http-check expect status 200
+  # Who waits for a primary and gives up must not be let in before who still waits.
+  option abortonclose
   default-server inter 1s fastinter 250ms downinter 500ms fall 2 rise 1 on-marked-down shutdown-sessions
 """
 _APPLICATION = """\

@@ -8,7 +8,7 @@ from tests.unit.common.files import DRIVERS, example, mistakes_in, settings_mode
 from tests.unit.drill.examples import NAMES, experiment, load, text
 
 SCENARIOS = {
-    "postmaster-killed": Outcome.RECOVERS,
+    "postmaster-killed": Outcome.FAILS_OVER,
     "node-lost": Outcome.FAILS_OVER,
     "instance-killed": Outcome.RECOVERS,
     "all-instances-killed": Outcome.RECOVERS,
