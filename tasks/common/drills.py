@@ -264,6 +264,11 @@ class DrillNode(StrictModel):
     """One server of a cluster."""
 
     address: SecretRef = Field(description="reference to its own address, asked directly whether it takes writes")
+    entrance: SecretRef | None = Field(
+        default=None,
+        description="reference to the address at which its site's users come in: a node that takes writes behind a "
+        "closed entrance takes none of theirs",
+    )
     facts: dict[Variable, str] = Field(
         default_factory=dict,
         description="what faults need to know of it, by name: data folder, namespace, address in the network",

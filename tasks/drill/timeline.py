@@ -9,9 +9,14 @@ from tasks.drill.model import NodeState
 
 _WIDTH, _LEFT, _RIGHT = 960, 90, 20
 _PLOT, _BAND, _GAP, _TOP = 120, 18, 34, 46
-_COLOURS = {NodeState.WRITABLE: "#2e7d32", NodeState.READ_ONLY: "#90caf9", NodeState.SILENT: "#bdbdbd"}
+_COLOURS = {
+    NodeState.WRITABLE: "#2e7d32",
+    NodeState.READ_ONLY: "#90caf9",
+    NodeState.SHUT: "#ffb74d",
+    NodeState.SILENT: "#bdbdbd",
+}
 _DONE, _FAILED, _MARK = "#66bb6a", "#d32f2f", "#37474f"
-_WORDS = {NodeState.WRITABLE: "W", NodeState.READ_ONLY: "r", NodeState.SILENT: "."}
+_WORDS = {NodeState.WRITABLE: "W", NodeState.READ_ONLY: "r", NodeState.SHUT: "s", NodeState.SILENT: "."}
 _Scale = Callable[[float], float]
 """Turns a moment into a place on the picture."""
 _BARS = " ▁▂▃▄▅▆▇█"
