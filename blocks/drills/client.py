@@ -21,13 +21,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from blocks.drills.ids import INSERT, READ
+from blocks.drills.ids import INSERT, READ, VARIABLE
 from blocks.drills.nodes import ask_node
 from blocks.drills.session import Declined, NoAnswer, NotSent, Session
 from tasks.drill.log import end_line, late_line, operation_line, sample_line, start_line
 from tasks.drill.measure import Kind, Operation, Result, Sample
 
-VARIABLE = "SLIPWAY_DRILL"
 LOOK_EVERY_S = 0.2
 _LOOK_WITHIN_S = 1.0
 _NICENESS = -10

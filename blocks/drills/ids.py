@@ -1,10 +1,18 @@
-"""The table that a drill's client writes to, through the same way as users."""
+"""The table that a drill's client writes to, through the same way as users.
 
+As a program, `python -m blocks.drills.ids prepare` or `ids`: where the client is, the way may be another one than where
+Slipway runs. What it is about comes as JSON in the variable SLIPWAY_DRILL, as that holds the address.
+"""
+
+import json
+import os
+import sys
 import time
 
 from blocks.drills.session import Declined, NoAnswer, NotSent, Session
 from tasks.common.errors import Retryable
 
+VARIABLE = "SLIPWAY_DRILL"
 TABLE = "slipway_drill"
 INSERT = f"insert into {TABLE} (id) values ($1)"  # noqa: S608 - a constant name
 READ = f"select 1 from {TABLE} where id = $1"  # noqa: S608 - a constant name
@@ -45,3 +53,19 @@ def _ask(address: str, statement: str, values: list[str], on: str) -> list[list[
         ) from None
     finally:
         session.close()
+
+
+def main() -> None:
+    """What the first argument says is done; ids are printed, one a line. Else why not is said, and the exit code 1."""
+    given = json.loads(os.environ.pop(VARIABLE, "{}"))
+    try:
+        if sys.argv[1] == "prepare":
+            prepare(**given)
+        else:
+            sys.stdout.write("\n".join(sorted(ids_of(**given))))
+    except Retryable as error:
+        raise SystemExit(error.what) from None
+
+
+if __name__ == "__main__":
+    main()

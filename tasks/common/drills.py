@@ -297,6 +297,11 @@ class DrillCluster(StrictModel):
     url: str | None = Field(
         default=None, pattern=ADDRESS_PATTERN, description="address of the application, as users reach it"
     )
+    namespace: str = Field(
+        default="",
+        description="network namespace of this machine that the client sends from, with a resolver of its own "
+        "(/etc/netns); '' for none: it sends from where Slipway runs",
+    )
     nodes: dict[Name, DrillNode] = Field(default_factory=dict, description="its servers, by name")
     facts: dict[Variable, str] = Field(
         default_factory=dict, description="what faults need to know where no node is meant: ports of instances, say"

@@ -137,6 +137,7 @@ class Loss:
             where nothing is lost, or nothing failed.
         unknown_there: of those that nobody had an answer for, how many are there: no loss.
         failed_there: ids that were said to have failed and are there all the same; users who tried again wrote twice.
+        unsent_there: ids that are there, and that the log does not have: lines of it are missing.
         acknowledged: how many were acknowledged.
     """
 
@@ -145,6 +146,7 @@ class Loss:
     reaches_back_s: float | None
     unknown_there: int
     failed_there: tuple[str, ...]
+    unsent_there: tuple[str, ...]
     acknowledged: int
 
     @property
@@ -174,6 +176,7 @@ def loss(operations: Iterable[Operation], there: Collection[str]) -> Loss:
         reaches_back_s=back_s,
         unknown_there=sum(each.id in present for each in writes if each.result is Result.UNKNOWN),
         failed_there=tuple(sorted(each.id for each in failed if each.id in present)),
+        unsent_there=tuple(sorted(present - {each.id for each in writes})),
         acknowledged=len(known),
     )
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from prefect import task
 from prefect.logging import get_run_logger
 
-from blocks.drills.ids import ids_of
-from blocks.files import digest_of_file, replacing
+from blocks.drills.recounting import sealed
+from blocks.files import replacing
 from tasks.common.drill_notes import ROUND
 from tasks.common.drills import Phase
 from tasks.common.errors import Refused, Retryable
@@ -145,7 +145,7 @@ def measure(work: Drilling) -> None:
     _keep(now.log.with_suffix(".svg"), svg(log, now.moments, f"{place.experiment.drill}, round {now.number}"))
     work.timeline = text(log, now.moments)
     work.rounds.append(found)
-    work.note(ROUND, facts_of(found, digest_of_file(now.log)), now.number)
+    work.note(ROUND, facts_of(found, sealed(now.log)), now.number)
     verdict = "; ".join(found.problems) or "passed"
     work.say(f"round {now.number}: {found.outcome.value}, RTO {found.rto_s:.2f} s; {verdict}")
 
@@ -160,7 +160,7 @@ def count(work: Drilling, log: Log) -> frozenset[str] | None:
     deadline = time.monotonic() + _COUNT_WITHIN_S
     while True:
         try:
-            return ids_of(work.place.address, log.run, str(work))
+            return work.place.ids(log.run)
         except Retryable as error:
             if time.monotonic() > deadline:
                 get_run_logger().warning("what is there could not be counted: %s", work.redact(error.what))

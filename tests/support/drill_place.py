@@ -2,9 +2,9 @@
 
 import contextlib
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 import yaml
@@ -115,10 +115,20 @@ class DrillPlace(RunPlace):
         return False
 
 
+class Practising(Protocol):
+    """Where a drill was practised: the API of its Prefect server, and what must not be in what drills say."""
+
+    @property
+    def api(self) -> str: ...
+
+    @property
+    def secrets(self) -> Sequence[str]: ...
+
+
 class Practised:
     """A run of the flow that has ended."""
 
-    def __init__(self, place: RunPlace, state: State) -> None:
+    def __init__(self, place: Practising, state: State) -> None:
         self.place, self.state = place, state
         assert state.state_details.flow_run_id is not None
         self.id = str(state.state_details.flow_run_id)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import psycopg
 
-from blocks.drills.client import VARIABLE, Orders
+from blocks.drills.client import Orders
+from blocks.drills.ids import VARIABLE
 from tasks.drill.log import Log, parse
 from tests.support.processes import wait_until
 

@@ -1,62 +1,133 @@
-"""Drills over the lab's real sites: an estate file of its own for each place, and runs of the flow."""
+"""Drills in the lab's two sites, with another client beside each, to compare with what the drill has measured."""
 
 import contextlib
-from collections.abc import Iterator
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import yaml
 
+from blocks.drills.ids import TABLE
+from blocks.estate import OpenEstate, open_estate
 from deployments.lab.sites import estate
-from deployments.lab.sites.topology import MEMBERS
-from tests.support.drill_place import RunPlace
-from tests.support.processes import quick_folder, wait_until
+from deployments.lab.sites.sites import DATABASE
+from deployments.lab.sites.topology import DATABASE_NAME
+from flows.drill import drill
+from tasks.drill.request import DrillRequest
+from tests.support import independent_writer
+from tests.support.drill_place import Practised
+from tests.support.prefect_server import flows_of
+from tests.support.processes import running, wait_until
 from tests.support.sites import Sites
 
+_SUSTAINED_S = 5.0
 
-class SiteDrillPlace(RunPlace):
-    """An estate whose site A is practised on, and the drills that a test describes."""
 
-    def __init__(self, folder: Path, sites: Sites, ledger: str, api: str) -> None:
-        lab = sites.lab
-        self.sites = sites
-        names = ("campus", "postgres", "replicator", "observer", "slipway")
-        super().__init__(folder, api, tuple(lab.secret(name) for name in names))
-        (folder / "ledger").write_text(ledger)
-        self.describe()
+@dataclass(frozen=True)
+class SitePlace:
+    """An estate with the database of site A, and the documented drills.
 
-    def describe(self, *, sections: dict[str, Any] | None = None, **cluster: Any) -> None:
-        """The estate file has the lab, with keys of the cluster over the usual ones, and sections over the usual."""
-        usual = estate.whole(self.sites.lab, f"file:{self.folder / 'ledger'}")
-        drills = usual["drills"]
-        drills["experiments"] = "drills"
-        drills["clusters"][estate.COPY].update(cluster)
-        wanted = {**usual, **(sections or {})}
-        (self.folder / "estate.yaml").write_text(yaml.safe_dump(wanted))
+    Args:
+        folder: for what drills leave behind.
+        sites: both of them.
+        api: of a Prefect server.
+        secrets: that must not be in what drills say.
+    """
 
-    def use(self, name: str, **over: Any) -> None:
-        """The example of that name is among the estate's drills, with keys over its own."""
-        found = yaml.safe_load((estate.EXAMPLES / f"{name}.yaml").read_text())
-        # To plain YAML 1.1, 'on' is a truth value.
-        found["fault"] = {"on" if key is True else key: value for key, value in found["fault"].items()}
-        self.write({**found, **over})
+    folder: Path
+    sites: Sites
+    api: str
+    secrets: Sequence[str]
 
     @property
-    def leader(self) -> str:
-        return self.sites.leader("a")
+    def file(self) -> Path:
+        return self.folder / "estate.yaml"
 
-    def wait_whole(self) -> None:
-        """Site A has a leader, and every node of both sites is well."""
-        for name in MEMBERS["a"]:
-            with contextlib.suppress(Exception):
-                self.sites.lab.start_host(name)
-        self.sites.wait_whole()
+    @property
+    def journal(self) -> Path:
+        return self.folder / "drills" / "journal"
+
+    def describe(self, **drills: Any) -> None:
+        """The estate file has site A's database; what is given takes the place of its settings of drills."""
+        wanted = estate.whole(self.sites.lab)
+        wanted["drills"].update(drills)
+        self.file.write_text(yaml.safe_dump(wanted))
+
+    def open(self) -> OpenEstate:
+        return open_estate(str(self.file))
+
+    def practise(self, name: str, **asked: Any) -> Practised:
+        with flows_of(self.api):
+            request = DrillRequest(drill=name, estate=str(self.file), **asked)
+            return Practised(self, drill(request, return_state=True))
+
+    def facts(self, ran: Practised, number: int = 1) -> Mapping[str, Any]:
+        """Return what is on record of a round."""
+        notes = self.open().ledger.drills.notes(ran.id)
+        return next(each.facts for each in notes if (each.kind, each.number) == ("round", number))
+
+    @property
+    def evidence_folder(self) -> Path:
+        return self.folder / "drills" / "evidence"
+
+    def evidence(self, ran: Practised) -> Path:
+        return self.evidence_folder / ran.id
+
+    def lose(self, run: str, ending: str) -> set[str]:
+        """Rows of the drill's client whose ids end with a digit are deleted where they are; returns their ids."""
+        leader = self.sites.leader("a")
+        with psycopg.connect(self.sites.lab.dsn(leader), autocommit=True) as session:
+            found = session.execute(
+                # Not the newest: a reader asks for that one.
+                f"delete from {TABLE} where starts_with(id, %s) and right(id, 1) = %s "
+                "and at < clock_timestamp() - interval '2 s' returning id",
+                [run, ending],
+            )
+            return {row[0] for row in found}
+
+    @contextlib.contextmanager
+    def another_client(self, folder: Path) -> Iterator["Independent"]:
+        """Another client writes, as users do, for the length of a `with`."""
+        dsn = self.sites.lab.dsn(DATABASE_NAME, DATABASE).partition("?")[0]
+        with psycopg.connect(self.sites.lab.dsn(self.sites.leader("a")), autocommit=True) as session:
+            session.execute(f"create table if not exists {independent_writer.TABLE} (id bigint)")
+        program = [sys.executable, "-m", "tests.support.independent_writer", str(folder / "independent.jsonl")]
+        command = self.sites.lab.network.command("client", program)
+        with running(command, log=folder / "independent.log", env={"WRITER_DSN": dsn}):
+            found = Independent(folder / "independent.jsonl")
+            wait_until(lambda: sum(good for *_, good in found.writes()) > 100, what="the other client's first writes")
+            yield found
 
 
-@contextlib.contextmanager
-def site_drill_place(sites: Sites, ledger: str, api: str) -> Iterator[SiteDrillPlace]:
-    """A place whose drills are on site A; nothing is left in its undo journal."""
-    with quick_folder() as folder:
-        place = SiteDrillPlace(folder, sites, ledger, api)
-        yield place
-        wait_until(lambda: place.undo_journal.entries() == ((), ()), what="an empty undo journal", within_s=60)
+class Independent:
+    """What the other client's log says, by an arithmetic of its own."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+
+    def writes(self) -> list[tuple[int, float, float, bool]]:
+        """Return number, due, ended and whether it was acknowledged, of each that has ended."""
+        try:
+            lines = self._log.read_text().split("\n")[:-1]
+        except FileNotFoundError:
+            return []
+        return [tuple(json.loads(line)) for line in lines]
+
+    def rto_s(self, from_s: float, until_s: float) -> float:
+        """Return the longest time from a failed write to the first after which 5 s passed without another one."""
+        writes = sorted((each for each in self.writes() if from_s <= each[1] <= until_s), key=lambda each: each[1])
+        failed = [due for _, due, _, good in writes if not good]
+        if not failed:
+            return 0.0
+        breaks = [0, *(at for at, (one, other) in enumerate(pairwise(failed), 1) if other - one > _SUSTAINED_S)]
+        found = []
+        for first, after in zip(breaks, [*breaks[1:], len(failed)], strict=True):
+            last = failed[after - 1]
+            back = next(ended for _, due, ended, good in writes if good and due > last)
+            found.append(back - failed[first])
+        return max(found)

@@ -154,7 +154,8 @@ def copy(lab: SiteLab) -> dict[str, Any]:
     }
     return {
         "id": lab.system_id,
-        "address": lab.reference(f"{DATABASE}-a"),
+        "address": lab.reference(DATABASE),
+        "namespace": lab.topology.namespace("client"),
         "nodes": nodes,
         "facts": {"etcd": lab.address("etcd-a"), "router": lab.address("edge-a", "a")},
         "releases": [{"service": "campus", "environment": "production"}],

@@ -120,6 +120,11 @@ def test_write_that_failed_and_is_there_all_the_same_is_named() -> None:
     assert loss([operation(1, Result.FAIL)], {"000001"}).failed_there == ("000001",)
 
 
+def test_write_that_is_there_and_not_in_the_log_is_named() -> None:
+    found = loss([operation(1), operation(2)], {"000001", "000002", "000003"})
+    assert (found.lost, found.unsent_there) == ((), ("000003",))
+
+
 def test_reads_are_never_lost() -> None:
     assert loss([operation(1, Result.OK, Kind.READ)], set()).lost == ()
 
