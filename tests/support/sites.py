@@ -5,7 +5,7 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,20 +132,41 @@ class Sites:
     @contextlib.contextmanager
     def watching(self, folder: Path) -> Iterator["Watching"]:
         """Every node is asked on its own host whether it takes writes, for the length of a `with`."""
+        address = make_conninfo(
+            host="127.0.0.1",
+            port=DATABASE_PORT,
+            user=texts.OBSERVER,
+            password=self.lab.secret(texts.OBSERVER),
+            dbname="postgres",
+        )
+        with self._asking(folder, {node: (node, address) for node in NODES}) as watching:
+            yield watching
+
+    @contextlib.contextmanager
+    def visiting(self, folder: Path) -> Iterator["Watching"]:
+        """Every site is asked by its door, as users reach it, whether it takes writes, for the length of a `with`."""
+        password = self.lab.secret(DATABASE)
+        asked = {
+            f"site-{site}": (
+                "client",
+                make_conninfo(
+                    host=self.edge(site), port=DATABASE_PORT, user=DATABASE, password=password, dbname=DATABASE
+                ),
+            )
+            for site in MEMBERS
+        }
+        with self._asking(folder, asked) as watching:
+            yield watching
+
+    @contextlib.contextmanager
+    def _asking(self, folder: Path, asked: Mapping[str, tuple[str, str]]) -> Iterator["Watching"]:
         with contextlib.ExitStack() as stack:
-            for node in NODES:
-                program = [sys.executable, "-m", "tests.support.site_watcher", str(folder / f"{node}.jsonl")]
-                address = make_conninfo(
-                    host="127.0.0.1",
-                    port=DATABASE_PORT,
-                    user=texts.OBSERVER,
-                    password=self.lab.secret(texts.OBSERVER),
-                    dbname="postgres",
-                )
-                command = self.lab.network.command(node, program)
-                stack.enter_context(running(command, log=folder / f"{node}.log", env={"WATCHER_DSN": address}))
-            watching = Watching(folder)
-            wait_until(lambda: all(watching.samples(node) for node in NODES), what="the first looks at every node")
+            for name, (host, address) in asked.items():
+                program = [sys.executable, "-m", "tests.support.site_watcher", str(folder / f"{name}.jsonl")]
+                command = self.lab.network.command(host, program)
+                stack.enter_context(running(command, log=folder / f"{name}.log", env={"WATCHER_DSN": address}))
+            watching = Watching(folder, tuple(asked))
+            wait_until(lambda: all(watching.samples(name) for name in asked), what="the first looks")
             yield watching
 
     def write(self, site: str) -> None:
@@ -191,13 +212,18 @@ class Writing:
 
 
 class Watching:
-    """What the nodes said on their own hosts."""
+    """What those said that were asked whether they take writes.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    Args:
+        folder: with a log for each.
+        names: of those that are asked.
+    """
+
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+        self._folder, self._names = folder, names
 
     def samples(self, node: str) -> list[tuple[float, float, bool | None]]:
-        """Return what a node said, each with the times before and after the question."""
+        """Return what one of them said, each with the times before and after the question."""
         try:
             lines = (self._folder / f"{node}.jsonl").read_text().split("\n")[:-1]
         except FileNotFoundError:
@@ -205,7 +231,7 @@ class Watching:
         return [tuple(json.loads(line)) for line in lines]
 
     def writable(self, node: str) -> list[tuple[float, float]]:
-        """Return the spans of time in which a node surely took writes."""
+        """Return the spans of time in which one of them surely took writes."""
         spans: list[tuple[float, float]] = []
         for writable, group in itertools.groupby(self.samples(node), key=lambda sample: sample[2]):
             asked = list(group)
@@ -214,8 +240,8 @@ class Watching:
         return spans
 
     def require_never_two(self) -> None:
-        """At no time did two nodes take writes."""
-        for one, other in itertools.combinations(NODES, 2):
+        """At no time did two of them take writes."""
+        for one, other in itertools.combinations(self._names, 2):
             for (a, b), (c, d) in itertools.product(self.writable(one), self.writable(other)):
                 assert min(b, d) <= max(a, c), f"{one} and {other} both took writes for {min(b, d) - max(a, c):.2f} s"
 
