@@ -221,6 +221,9 @@ class Experiment(StrictModel):
         default=5.0, alias="sustained", description="so long without a failed operation is recovered"
     )
     undo: Undo = Field(default=Undo(), description="who undoes it")
+    person_does: str = Field(
+        default="", description="where a person must act: what they do when it is no drill; the report says it"
+    )
     load: Load = Field(default=Load(), description="what the client sends")
     objectives: DrillObjectives | None = Field(default=None, description="in place of those of the cluster")
 

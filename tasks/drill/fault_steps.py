@@ -28,11 +28,13 @@ def undone_afterwards(work: Drilling) -> Iterator[None]:
 
     Raises:
         Unsafe: one could not be undone; the reaper goes on trying.
+        Retryable: another drill has faults in place.
     """
-    try:
-        yield
-    finally:
-        undo(work)
+    with work.place.journal.held(holder()):
+        try:
+            yield
+        finally:
+            undo(work)
 
 
 @task(name="inject", task_run_name="inject the fault into {work.place.experiment.cluster}", **ONCE)

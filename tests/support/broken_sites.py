@@ -1,7 +1,7 @@
 """Drills over the lab's real sites: an estate file of its own for each place, and runs of the flow."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,13 @@ import yaml
 
 from deployments.lab.sites import estate
 from deployments.lab.sites.topology import MEMBERS
-from tests.support.drill_place import RunPlace
+from tasks.common.drill_notes import ROUND
+from tests.support.drill_place import Practised, RunPlace
 from tests.support.processes import quick_folder, wait_until
 from tests.support.sites import Sites
 
 
-class SiteDrillPlace(RunPlace):
+class BrokenSites(RunPlace):
     """An estate whose site A is practised on, and the drills that a test describes."""
 
     def __init__(self, folder: Path, sites: Sites, ledger: str, api: str) -> None:
@@ -41,6 +42,11 @@ class SiteDrillPlace(RunPlace):
         found["fault"] = {"on" if key is True else key: value for key, value in found["fault"].items()}
         self.write({**found, **over})
 
+    def facts(self, ran: Practised) -> Mapping[str, Any]:
+        """Return what is on record of the only round."""
+        (found,) = [each.facts for each in self.open().ledger.drills.notes(ran.id) if each.kind == ROUND]
+        return found
+
     @property
     def leader(self) -> str:
         return self.sites.leader("a")
@@ -54,9 +60,9 @@ class SiteDrillPlace(RunPlace):
 
 
 @contextlib.contextmanager
-def site_drill_place(sites: Sites, ledger: str, api: str) -> Iterator[SiteDrillPlace]:
+def broken_sites(sites: Sites, ledger: str, api: str) -> Iterator[BrokenSites]:
     """A place whose drills are on site A; nothing is left in its undo journal."""
     with quick_folder() as folder:
-        place = SiteDrillPlace(folder, sites, ledger, api)
+        place = BrokenSites(folder, sites, ledger, api)
         yield place
         wait_until(lambda: place.undo_journal.entries() == ((), ()), what="an empty undo journal", within_s=60)

@@ -2,7 +2,7 @@
 
 import contextlib
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +16,6 @@ from blocks.drills.undo_journal import UndoJournal
 from blocks.estate import OpenEstate, open_estate
 from deployments.lab import postgresql
 from flows.drill import drill
-from tasks.common.drill_notes import ROUND
 from tasks.common.errors import SlipwayError
 from tasks.drill.request import DrillRequest
 from tests.integration.test_verify_flow import ESTATE
@@ -65,7 +64,8 @@ class RunPlace:
     """
 
     def __init__(self, folder: Path, api: str, secrets: tuple[str, ...]) -> None:
-        self.folder, self.api, self.secrets = folder, api, secrets
+        self.folder, self.api = folder, api
+        self.secrets: Sequence[str] = secrets
 
     def write(self, wanted: dict[str, Any]) -> None:
         """The experiment is among the estate's."""
@@ -140,12 +140,6 @@ class Practised:
         assert isinstance(found, SlipwayError), found
         assert not [secret for secret in self.place.secrets if secret in found.block()]
         return found
-
-    @property
-    def round(self) -> Mapping[str, Any]:
-        """Return what is on record of its last round."""
-        notes = self.place.open().ledger.drills.notes(self.id)
-        return [each.facts for each in notes if each.kind == ROUND][-1]
 
     @property
     def artifact(self) -> str:

@@ -128,6 +128,7 @@ def both(lab: SiteLab) -> dict[str, Any]:
     return {
         "id": lab.system_id,
         "address": lab.reference(DATABASE),
+        "namespace": lab.topology.namespace("client"),
         "nodes": nodes,
         "facts": {"switch": lab.topology.namespace(SWITCH), "link": f"edge-{SITES[0]}.{SITES[0]}"},
         "releases": [{"service": "campus", "environment": "production"}],

@@ -22,3 +22,10 @@ def sites(both_sites: Sites) -> Sites:
         both_sites.lab.down()
         both_sites.lab.up(print)
     return both_sites
+
+
+@pytest.fixture(scope="session")
+def sites_on_disks() -> Iterator[Sites]:
+    """Two sites whose nodes of site A have small disks of their own, to be broken."""
+    with short_folder() as folder, running_sites(folder, own_disks=True) as sites:
+        yield sites
