@@ -50,6 +50,9 @@ def inject(work: Drilling, found: tuple[Injection, ...]) -> None:
     for injection in found:
         work.lease.require()
         fault = work.place.fault(injection)
+        if work.place.experiment.undo.by == "person":
+            # What a restore would come back to: everything after it has to be carried over.
+            work.now.mark("aimed")
         entry = entry_of(work, injection, len(work.now.entries), dict(fault.aim()))
         work.place.journal.add(entry)
         work.now.entries.append(entry)

@@ -206,7 +206,7 @@ def judge(
     others = [each for each in log.operations if each.kind is not Kind.WRITE]
     found = Round(
         number=number,
-        outcome=outcome_of(log, injected_s, undone_s, experiment.sustained_s),
+        outcome=Outcome.PERSON if by_hand else outcome_of(log, injected_s, undone_s, experiment.sustained_s),
         expected=experiment.expect,
         recovery=recovery(_users(log), experiment.sustained_s),
         recovery_reads=recovery(others, experiment.sustained_s),

@@ -115,7 +115,7 @@ def test_instances_that_are_killed_are_started_again_and_users_are_who_says_for_
     wait_until(application.serves, within_s=60, what="campus")
     before = application.processes()
     ran = application.place.practise(name)
-    assert ran.state.is_completed(), ran.error.block()
+    ran.require_passed()
     notes = application.place.open().ledger.drills.notes(ran.id)
     facts: Any = next(each.facts for each in notes if each.kind == ROUND)
     log = read_log(application.place.folder / "drills" / "evidence" / ran.id / "round-01.jsonl")

@@ -37,7 +37,7 @@ def test_storage_that_fails_is_mended_or_a_person_is_told_what_to_do(
     ran = place.practise(name)
     facts = place.facts(ran)
     _log.info("%s: %s, RTO %s s, %s", name, facts["outcome"], facts["rto_s"], facts["moments"])
-    assert ran.state.is_completed(), ran.error.block()
+    ran.require_passed()
     assert facts["outcome"] == outcome
     assert (facts["lost"], facts["together"]) == ([], [])
     place.wait_whole()

@@ -40,7 +40,15 @@ def cluster(**more: Any) -> DrillCluster:
         "id": SYSTEM_ID,
         "address": "env:DATABASE",
         "nodes": nodes,
-        "facts": {"etcd": "10.0.1.1", "router": "10.0.2.1", "port_1": "1", "port_2": "2", "port_3": "3"},
+        "facts": {
+            "etcd": "10.0.1.1",
+            "router": "10.0.2.1",
+            "port_1": "1",
+            "port_2": "2",
+            "port_3": "3",
+            "switch": "sw",
+            "link": "edge-a.a",
+        },
         "objectives": {"rto": "1m", "rpo": "0s"},
         **more,
     }
