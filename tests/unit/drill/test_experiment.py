@@ -15,6 +15,7 @@ SCENARIOS = {
     "disk-full": Outcome.PERSON,
     "disk-read-only": Outcome.FAILS_OVER,
     "disk-stalled": Outcome.PERSON,
+    "page-corrupt": Outcome.RECOVERS,
     "leader-stalled": Outcome.FAILS_OVER,
     "site-lost": Outcome.FAILS_OVER,
     "leader-without-etcd": Outcome.FAILS_OVER,
