@@ -52,7 +52,7 @@ def test_flipped_bytes_are_noticed_by_nobody_until_a_backup_reads_the_page(place
         "password": f"file:{lab.home / 'secrets' / texts.REPLICATOR}",
         "repositories": ["one"],
     }
-    facts = {**estate.copy(lab)["facts"], "secret": lab.reference(leader), "quiet_table": TABLE}
+    facts = {**estate.copy(lab)["facts"], "dsn_file": lab.reference(leader).removeprefix("file:"), "quiet_table": TABLE}
     plan = {"engine": engine, "objectives": {"rto": "1h", "rpo": "1h"}}
     place.describe(sections={"backups": {PLAN: plan}}, facts=facts)
     assert not _back_up(place)

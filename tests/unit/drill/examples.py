@@ -48,7 +48,7 @@ def cluster(**more: Any) -> DrillCluster:
             "port_3": "3",
             "switch": "sw",
             "link": "edge-a.a",
-            "secret": "file:/srv/dsn",
+            "dsn_file": "/srv/dsn",
             "quiet_table": "archived",
         },
         "objectives": {"rto": "1m", "rpo": "0s"},
