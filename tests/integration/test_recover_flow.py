@@ -22,6 +22,7 @@ from tasks.common.errors import Refused
 from tasks.recover.request import RecoverRequest
 from tests.support.haproxy import running_haproxy
 from tests.support.prefect_server import flows_of
+from tests.support.processes import free_port
 from tests.support.prometheus import prometheus
 from tests.support.small import RUN_SECRET, TEST_SECRET, Small, small_estate
 from tests.support.small_checks import RUN_VALUE, TEST_VALUE
@@ -60,6 +61,7 @@ def lost(
         with running_haproxy() as haproxy, running_supervisord() as supervisor:
             # Another machine: what ran on the old one, and its disks, are gone.
             small.haproxy, small.supervisor = haproxy, supervisor
+            small.ports = {name: {slot: [free_port()] for slot in slots} for name, slots in small.ports.items()}
             small.url["production"] = f"http://127.0.0.1:{haproxy.port}"
             small.url["staging"] = f"http://127.0.0.1:{haproxy.elsewhere_port}"
             for gone in ("releases", "work"):
