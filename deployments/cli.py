@@ -23,6 +23,7 @@ from deployments import (
     heartbeat_command,
     masking_command,
     move_command,
+    recover_command,
     restore_command,
     sites_command,
 )
@@ -63,6 +64,7 @@ app.command()(drill_command.reap)
 app.command()(apply_command.apply)
 app.command()(backup_command.verify_backup)
 app.command()(restore_command.restore)
+app.command()(recover_command.recover)
 app.command()(move_command.failover)
 app.command()(move_command.switchover)
 app.command()(move_command.failback)

@@ -50,6 +50,8 @@ SECONDS: Mapping[str, float] = {
     "tests/integration/test_leases.py": 45,
     "tests/integration/test_drill_flow.py": 150,
     "tests/integration/test_drill_client.py": 45,
+    "tests/integration/test_recover_flow.py": 60,
+    "tests/integration/test_rds_cluster.py": 45,
     "tests/integration/test_reaper.py": 35,
     "tests/contract/test_fault.py": 35,
     "tests/integration/test_announcing.py": 40,
