@@ -122,6 +122,7 @@ DRIVERS: dict[str, dict[str, str]] = {
         "link-down": "blocks.faults.link_down:LinkDown",
         "cut": "blocks.faults.cut:Cut",
         "fill": "blocks.faults.fill:Fill",
+        "freeze": "blocks.faults.freeze:Freeze",
         "read-only": "blocks.faults.read_only:ReadOnly",
         "destroy-data": "blocks.faults.destroy_data:DestroyData",
         "flip-bytes": "blocks.faults.flip_bytes:FlipBytes",

@@ -116,8 +116,9 @@ def recount(
 
 
 def reap(
-    everything: Annotated[
-        bool, typer.Option("--all", help="undo also what has not expired: no drill may be on its way")
+    everything: Annotated[bool, typer.Option("--all", help="undo also what has not expired")] = False,
+    running: Annotated[
+        bool, typer.Option("--even-running", help="with --all: also under a drill that is on its way, which then fails")
     ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="go on looking until it is ended")] = False,
     journal: Annotated[str, typer.Option(help="folder of the undo journal, where there is no estate file")] = "",
@@ -130,6 +131,13 @@ def reap(
     if watch:
         _watch(found)
         return
+    by = found.holder()
+    if everything and by and not running:
+        raise Refused(
+            f"run {by} practises just now, and undoes its faults itself",
+            on=str(found.folder),
+            next_action="let it end, or cancel it in the Prefect UI; '--even-running' undoes them under its hands",
+        )
     done, problems = found.reap(whatever=everything)
     for each in done:
         out.print(line_of(each), markup=False, soft_wrap=True)

@@ -52,6 +52,7 @@ class Orders:
         address: of the database, as users reach it; '' for none.
         url: of the application, as users reach it; '' for none.
         nodes: the address of each server that is asked directly, by name.
+        entrances: the address at which users come in to its site, by name; of those that have one.
         writes_per_s: rows written a second.
         reads_per_s: rows read a second.
         requests_per_s: requests sent a second.
@@ -63,6 +64,7 @@ class Orders:
     address: str = ""
     url: str = ""
     nodes: Mapping[str, str] = field(default_factory=dict)
+    entrances: Mapping[str, str] = field(default_factory=dict)
     writes_per_s: int = 0
     reads_per_s: int = 0
     requests_per_s: int = 0
@@ -174,7 +176,8 @@ def serve(orders: Orders, stop: threading.Event) -> None:
             sending.append(lanes)
             threads.append(threading.Thread(target=_send_at_pace, args=(orders.run, kind, rate, lanes, log, stop)))
     for name, address in orders.nodes.items():
-        threads.append(threading.Thread(target=_watch, args=(name, address, log, stop), daemon=True))
+        entrance = orders.entrances.get(name, "")
+        threads.append(threading.Thread(target=_watch, args=(name, address, entrance, log, stop), daemon=True))
     for thread in threads:
         thread.start()
     stop.wait()
@@ -258,13 +261,13 @@ def _requester(url: str) -> Attempt:
     return request
 
 
-def _watch(name: str, address: str, log: _LogFile, stop: threading.Event) -> None:
+def _watch(name: str, address: str, entrance: str, log: _LogFile, stop: threading.Event) -> None:
     """The node was asked directly whether it takes writes, at every look, on a connection that stays open."""
-    session = Session(address)
+    session, door = Session(address), Session(entrance) if entrance else None
     due_s = time.monotonic()
     while not stop.is_set():
         asked_s = time.monotonic()
-        seen = ask_node(name, session, asked_s + _LOOK_WITHIN_S)
+        seen = ask_node(name, session, asked_s + _LOOK_WITHIN_S, door)
         log.write(sample_line(Sample(name, asked_s, time.monotonic(), seen.state), seen.why))
         due_s = max(due_s + LOOK_EVERY_S, time.monotonic())
         stop.wait(due_s - time.monotonic())

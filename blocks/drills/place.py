@@ -105,7 +105,9 @@ class DrillPlace:
         if not self.cluster.nodes:
             return None
         addresses = {name: each.address for name, each in self.cluster.nodes.items()}
-        found: Nodes = open_driver("nodes", DriverSpec(driver="postgresql", nodes=addresses), self.estate.context)
+        entrances = {name: each.entrance for name, each in self.cluster.nodes.items() if each.entrance is not None}
+        spec = DriverSpec(driver="postgresql", nodes=addresses, entrances=entrances)
+        found: Nodes = open_driver("nodes", spec, self.estate.context)
         return found
 
     @property
@@ -143,6 +145,11 @@ class DrillPlace:
             address=self.address,
             url=self.cluster.url or "",
             nodes={name: self._resolved(each.address) for name, each in sorted(self.cluster.nodes.items())},
+            entrances={
+                name: self._resolved(each.entrance)
+                for name, each in sorted(self.cluster.nodes.items())
+                if each.entrance is not None
+            },
             writes_per_s=load.writes_per_s if self.cluster.address is not None else 0,
             reads_per_s=load.reads_per_s if self.cluster.address is not None else 0,
             requests_per_s=load.requests_per_s if self.cluster.url is not None else 0,

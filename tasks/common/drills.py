@@ -225,6 +225,9 @@ class Experiment(StrictModel):
         default=5.0, alias="sustained", description="so long without a failed operation is recovered"
     )
     undo: Undo = Field(default=Undo(), description="who undoes it")
+    person_does: str = Field(
+        default="", description="where a person must act: what they do when it is no drill; the report says it"
+    )
     load: Load = Field(default=Load(), description="what the client sends")
     objectives: DrillObjectives | None = Field(default=None, description="in place of those of the cluster")
 
@@ -268,6 +271,11 @@ class DrillNode(StrictModel):
     """One server of a cluster."""
 
     address: SecretRef = Field(description="reference to its own address, asked directly whether it takes writes")
+    entrance: SecretRef | None = Field(
+        default=None,
+        description="reference to the address at which its site's users come in: a node that takes writes behind a "
+        "closed entrance takes none of theirs",
+    )
     facts: dict[Variable, str] = Field(
         default_factory=dict,
         description="what faults need to know of it, by name: data folder, namespace, address in the network",

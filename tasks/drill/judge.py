@@ -231,7 +231,7 @@ def judge(
     others = [each for each in log.operations if each.kind is not Kind.WRITE]
     found = Round(
         number=number,
-        outcome=outcome_of(log, injected_s, undone_s, experiment.sustained_s),
+        outcome=Outcome.PERSON if by_hand else outcome_of(log, injected_s, undone_s, experiment.sustained_s),
         expected=experiment.expect,
         recovery=recovery(_users(log), experiment.sustained_s),
         recovery_reads=recovery(others, experiment.sustained_s),
@@ -244,7 +244,7 @@ def judge(
         late_s=log.late_s,
         by_hand=tuple(by_hand),
         problems=(),
-        moments={**moments, **milestones(log, moments["injecting"], experiment.sustained_s)},
+        moments={**moments, **milestones(log, moments.get("injecting", injected_s), experiment.sustained_s)},
     )
     wrong = tuple(_wrong(found, experiment, objectives, log))
     return Round(**{**vars(found), "problems": wrong})
@@ -333,6 +333,8 @@ def improvements(rounds: Sequence[Round], experiment: Experiment) -> tuple[str, 
         found.append("nobody took over: see what each node's log says of the leader's key at that time")
     if any(one.outcome is not Outcome.PERSON and one.expected is Outcome.PERSON for one in rounds):
         found.append("it went better than expected: correct 'expect', so that the next drill watches for that")
+    if experiment.person_does and any(one.outcome is Outcome.PERSON for one in rounds):
+        found.append(f"nothing and nobody mends this by itself; a person does: {experiment.person_does}")
     if any("RTO" in each for one in rounds for each in one.problems):
         found.append(
             "RTO: look at the timeline for where it went: finding out (ttl), promoting, or routers and clients"

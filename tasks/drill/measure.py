@@ -183,6 +183,16 @@ def loss(operations: Iterable[Operation], there: Collection[str]) -> Loss:
     )
 
 
+def written_since(operations: Iterable[Operation], moment_s: float) -> tuple[str, ...]:
+    """Return the ids of the writes that were acknowledged after a moment, in that order.
+
+    Whoever restores to the moment has to carry them over. One that was done just before it, and acknowledged just
+    after, is among them: carried over by its id it does no harm.
+    """
+    known = [each for each in operations if each.kind is Kind.WRITE and each.result is Result.OK]
+    return tuple(each.id for each in sorted(known, key=lambda each: each.ended_s) if each.ended_s >= moment_s)
+
+
 @dataclass(frozen=True)
 class Sample:
     """What a node has said: its state was this at some moment between the two."""

@@ -12,7 +12,12 @@ _WIDTH, _LEFT, _RIGHT = 960, 90, 20
 _PLOT, _BAND, _GAP = 120, 18, 34
 _ROW, _LETTER = 13, 6.2
 """Height of a row of labels, and about the width of a letter in them."""
-_COLOURS = {NodeState.WRITABLE: "#2e7d32", NodeState.READ_ONLY: "#90caf9", NodeState.SILENT: "#bdbdbd"}
+_COLOURS = {
+    NodeState.WRITABLE: "#2e7d32",
+    NodeState.READ_ONLY: "#90caf9",
+    NodeState.SHUT: "#ffb74d",
+    NodeState.SILENT: "#bdbdbd",
+}
 _DONE, _FAILED, _MARK = "#66bb6a", "#d32f2f", "#37474f"
 _MARKS = {
     "injected": "#b71c1c",
@@ -21,7 +26,7 @@ _MARKS = {
     "promoted": "#1565c0",
     "recovered": "#2e7d32",
 }
-_WORDS = {NodeState.WRITABLE: "W", NodeState.READ_ONLY: "r", NodeState.SILENT: "."}
+_WORDS = {NodeState.WRITABLE: "W", NodeState.READ_ONLY: "r", NodeState.SHUT: "s", NodeState.SILENT: "."}
 _Scale = Callable[[float], float]
 """Turns a moment into a place on the picture."""
 _BARS = " ▁▂▃▄▅▆▇█"

@@ -14,7 +14,7 @@ from tasks.common.errors import Refused, Retryable
 from tasks.common.steps import ONCE
 from tasks.drill.judge import WINDOW_S, Seen, broken_since, judge, look, served, silent
 from tasks.drill.log import Log
-from tasks.drill.measure import Kind
+from tasks.drill.measure import Kind, written_since
 from tasks.drill.recount import Kept, facts_of
 from tasks.drill.report import title_of
 from tasks.drill.steps import Drilling
@@ -109,6 +109,7 @@ def measure(work: Drilling) -> None:
     now, place = work.now, work.place
     log = work.read()
     there = count(work, log)
+    _list_for_repair(work, log)
     bounds = {"rto": work.objectives.rto_s, "rpo": work.objectives.rpo_s}
     kept = Kept(
         now.number,
@@ -155,6 +156,16 @@ def count(work: Drilling, log: Log) -> frozenset[str] | None:
                 get_run_logger().warning("what is there could not be counted: %s", work.redact(error.what))
                 return None
             time.sleep(_POLL_S)
+
+
+def _list_for_repair(work: Drilling, log: Log) -> None:
+    """Where a person restores, what was acknowledged since is in a file, and they are told of it."""
+    if not work.now.by_hand or "aimed" not in work.now.moments:
+        return
+    found = written_since(log.operations, work.now.moments["aimed"])
+    path = work.now.log.with_suffix(".repair")
+    _keep(path, "".join(f"{each}\n" for each in found))
+    work.now.by_hand.append(f"carry over what was acknowledged since, {len(found)} writes: their ids are in {path}")
 
 
 def _keep(path: Path, content: str) -> None:

@@ -264,7 +264,7 @@ class Watching:
 
 
 @contextlib.contextmanager
-def running_sites(var: Path) -> Iterator[Sites]:
+def running_sites(var: Path, *, own_disks: bool = False) -> Iterator[Sites]:
     """Both sites run for the length of a `with`. No namespaces, or not installed: a skip, in CI a failure."""
     for program in ("nft", "etcd", "pdns_server", "haproxy", "patroni"):
         need(program)
@@ -272,7 +272,7 @@ def running_sites(var: Path) -> Iterator[Sites]:
         require_namespaces()
     except Refused as refusal:
         missing(refusal.what)
-    lab = SiteLab(var, ends_with_us=True)
+    lab = SiteLab(var, ends_with_us=True, own_disks=own_disks)
     try:
         lab.up(print)
         yield Sites(lab)

@@ -20,6 +20,8 @@ from deployments.lab.sites.topology import (
     MEMBERS,
     OPERATOR,
     PATRONI_PORT,
+    SITES,
+    SWITCH,
     WAN,
 )
 
@@ -30,6 +32,10 @@ VANTAGE_POINTS = (OPERATOR, "client", "watch")
 """Hosts that one is expected on: none of them is in a site."""
 COPY = "campus-copy"
 """What drills are practised on: the database of site A."""
+
+
+BOTH = "campus-sites"
+"""Both sites together."""
 
 
 def region(site: str) -> str:
@@ -112,6 +118,24 @@ def failover(lab: SiteLab) -> dict[str, Any]:
     }
 
 
+def both(lab: SiteLab) -> dict[str, Any]:
+    """Return the database of both sites, as users reach it by name, to practise that one of them disappears."""
+    nodes = {
+        name: {"address": lab.reference(name), "entrance": lab.reference(f"edge-{site}")}
+        for site, members in MEMBERS.items()
+        for name in members
+    }
+    return {
+        "id": lab.system_id,
+        "address": lab.reference(DATABASE),
+        "namespace": lab.topology.namespace("client"),
+        "nodes": nodes,
+        "facts": {"switch": lab.topology.namespace(SWITCH), "link": f"edge-{SITES[0]}.{SITES[0]}"},
+        "releases": [{"service": "campus", "environment": "production"}],
+        "objectives": {"rto": "60s", "rpo": "30s"},
+    }
+
+
 def copy(lab: SiteLab) -> dict[str, Any]:
     """Return site A's database as what drills are practised on, with the facts that the examples of drills name."""
     nodes = {
@@ -120,7 +144,7 @@ def copy(lab: SiteLab) -> dict[str, Any]:
             "facts": {
                 "data": str(lab.data(name)),
                 # Of its own only where somebody has mounted a disk there.
-                "mount": str(lab.data(name)),
+                "mount": str(lab.disk(name)),
                 "patroni": str(lab.patroni_file(name).parent),
                 "namespace": lab.topology.namespace(name),
                 "link": "a",
@@ -176,7 +200,11 @@ def whole(lab: SiteLab, ledger_dsn: str = "", **sections: Any) -> dict[str, Any]
             region("b"): {"role": "standby", "zone": "eu", "capacity": "60%", "priority": 2},
         },
         "failovers": {"campus": failover(lab)},
-        "drills": {"experiments": str(EXAMPLES), "business_hours": ["always"], "clusters": {COPY: copy(lab)}},
+        "drills": {
+            "experiments": str(EXAMPLES),
+            "business_hours": ["always"],
+            "clusters": {COPY: copy(lab), BOTH: both(lab)},
+        },
         "windows": {"always": {**always, "time_zone": "UTC"}},
     }
     return {**found, **sections}

@@ -26,7 +26,7 @@ from blocks.runtimes.supervisor_rpc import Supervisor
 from blocks.users import as_user, find_user, own
 from deployments.lab import files
 from deployments.lab.files import Program
-from deployments.lab.sites import ledger, texts
+from deployments.lab.sites import disks, ledger, texts
 from deployments.lab.sites.network import NAMESPACES, Network, processes_in, require_namespaces
 from deployments.lab.sites.topology import (
     APPLICATION_NAME,
@@ -73,12 +73,13 @@ class SiteLab:
     Args:
         var: the folder; everything is in its sub-folder `sites`.
         ends_with_us: the supervisor is killed when this process ends, however that happens.
+        own_disks: each node of site A has a small file system of its own; a drill may fill it.
     """
 
-    def __init__(self, var: Path, *, ends_with_us: bool = False) -> None:
+    def __init__(self, var: Path, *, ends_with_us: bool = False, own_disks: bool = False) -> None:
         self.home = var.absolute() / "sites"
         self.mark = _MARK + sha256(str(self.home).encode()).hexdigest()[:6]
-        self._ends_with_us = ends_with_us
+        self._ends_with_us, self._own_disks = ends_with_us, own_disks
 
     @property
     def run_folder(self) -> Path:
@@ -169,6 +170,7 @@ class SiteLab:
         """
         was_up = self.is_up()
         Network(Topology(0, self.mark), self.home).remove()
+        disks.unmount_all(self.home)
         shutil.rmtree(self.run_folder, ignore_errors=True)
         return was_up
 
@@ -194,7 +196,11 @@ class SiteLab:
 
     def data(self, name: str) -> Path:
         """Return the folder of a node's database."""
-        return self.home / "nodes" / name / "data"
+        return self.disk(name) / "data"
+
+    def disk(self, name: str) -> Path:
+        """Return the folder that a node's own file system is mounted on, where it has one."""
+        return self.home / "nodes" / name / "disk"
 
     def patroni_file(self, name: str) -> Path:
         """Return a node's configuration, which patronictl reads, too."""
@@ -278,6 +284,9 @@ class SiteLab:
             own(self.home / name, user)
         for name in (member for members in MEMBERS.values() for member in members):
             own(self.home / "nodes" / name, user)
+            if self._own_disks and name in MEMBERS["a"]:
+                disks.mount(self.disk(name), self.home / "nodes" / name / "disk.img")
+            own(self.disk(name), user)
             own(self.data(name), user)
         own(self._dns_folder, user)
         _write(self.home / "number", str(_free_number()))
@@ -312,6 +321,8 @@ class SiteLab:
         # This machine does not ask the lab's DNS server: the address that it gives stands beside the name.
         found[f"{DATABASE}-{SITES[0]}"] = f"{found[DATABASE]}&hostaddr={self.address('edge-a', WAN)}"
         control = [sys.executable, "-m", "supervisor.supervisorctl", "-s", f"unix://{self.run_folder}/supervisord.sock"]
+        for site in SITES:
+            found[f"edge-{site}"] = f"{found[DATABASE]}&hostaddr={self.address(f'edge-{site}', WAN)}"
         for name in (member for members in MEMBERS.values() for member in members):
             found[name] = self.dsn(name)
             start = self.patroni_file(name).parent / "start"

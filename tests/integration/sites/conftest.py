@@ -25,6 +25,13 @@ def sites(both_sites: Sites) -> Sites:
     return both_sites
 
 
+@pytest.fixture(scope="session")
+def sites_on_disks() -> Iterator[Sites]:
+    """Two sites whose nodes of site A have small disks of their own, to be broken."""
+    with short_folder() as folder, running_sites(folder, own_disks=True) as sites:
+        yield sites
+
+
 def _are_whole(sites: Sites) -> bool:
     try:
         return sites.is_whole()

@@ -64,6 +64,11 @@ class Desk:
     def log_of(self, name: str) -> Path:
         return self.folder / f"{name}.log"
 
+    def start_worker(self) -> None:
+        """Somebody takes the runs."""
+        argv = [sys.executable, "-m", "deployments.worker.service", str(self.place.folder / "worker"), ""]
+        self.start("worker", argv)
+
     def start_vantage_points(self) -> None:
         """Three places that are in no site look at both."""
         for host in estate.VANTAGE_POINTS:
@@ -86,7 +91,7 @@ def desk(sites: Sites, database_url: str, api: str, tmp_path: Path) -> Iterator[
     with site_place(sites, database_url, api) as place, ExitStack() as stack:
         found = Desk(sites, place, stack, tmp_path)
         found.slipway("apply")
-        found.start("worker", [sys.executable, "-m", "deployments.worker.service", str(place.folder / "worker"), ""])
+        found.start_worker()
         yield found
 
 

@@ -61,6 +61,21 @@ def test_outcome_is_that_of_the_time_before_the_undoing() -> None:
     assert outcome_of(log(70), 10, 50, 5) is Outcome.RECOVERS
 
 
+def test_what_no_driver_undoes_is_for_a_person_though_everybody_was_served() -> None:
+    served_all_the_time = log(70)
+    assert judged(served_all_the_time).outcome is Outcome.RECOVERS
+    assert judged(served_all_the_time, by_hand=("restore it",)).outcome is Outcome.PERSON
+
+
+def test_report_says_what_a_person_does_where_nobody_and_nothing_mends_it() -> None:
+    full = experiment("disk-full")
+    found = judged(log(90, [(10, 80)]), name="disk-full", moments={"injected": 10.0, "undone": 79.0})
+    assert found.problems == ()
+    assert improvements([found], full) == (
+        f"nothing and nobody mends this by itself; a person does: {full.person_does}",
+    )
+
+
 def test_person_who_must_act_is_a_pass_where_that_was_expected_and_no_rto_is_judged() -> None:
     waits = log(90, [(10, 80)])
     moments = {"injecting": 10.0, "injected": 10.0, "undone": 80.0}
