@@ -244,7 +244,7 @@ def judge(
         late_s=log.late_s,
         by_hand=tuple(by_hand),
         problems=(),
-        moments={**moments, **milestones(log, moments["injecting"], experiment.sustained_s)},
+        moments={**moments, **milestones(log, moments.get("injecting", injected_s), experiment.sustained_s)},
     )
     wrong = tuple(_wrong(found, experiment, objectives, log))
     return Round(**{**vars(found), "problems": wrong})
