@@ -227,7 +227,9 @@ frontend health
 
 
 def _frontend(name: str, mode: str, port: int, backend: str, door: Path | None = None) -> str:
-    closed = f"  tcp-request connection reject if {{ str({DOOR_KEY}),map({door},closed) -m str closed }}\n"
+    # Whoever comes by HTTP may keep a connection: each request asks anew.
+    rule = "tcp-request connection reject" if mode == "tcp" else "http-request reject"
+    closed = f"  {rule} if {{ str({DOOR_KEY}),map({door},closed) -m str closed }}\n"
     return f"frontend {name}\n  mode {mode}\n  bind :{port}\n{closed if door else ''}  default_backend {backend}\n"
 
 
