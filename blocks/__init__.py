@@ -80,6 +80,7 @@ DRIVERS: dict[str, dict[str, str]] = {
     },
     "cluster": {
         "patroni": "blocks.clusters.patroni:PatroniCluster",
+        "rds": "blocks.clusters.rds:RdsCluster",
         "memory": "blocks.memory.sites:MemoryCluster",
     },
     "door": {
@@ -122,6 +123,7 @@ DRIVERS: dict[str, dict[str, str]] = {
         "link-down": "blocks.faults.link_down:LinkDown",
         "cut": "blocks.faults.cut:Cut",
         "fill": "blocks.faults.fill:Fill",
+        "freeze": "blocks.faults.freeze:Freeze",
         "read-only": "blocks.faults.read_only:ReadOnly",
         "destroy-data": "blocks.faults.destroy_data:DestroyData",
         "flip-bytes": "blocks.faults.flip_bytes:FlipBytes",

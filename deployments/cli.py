@@ -24,6 +24,7 @@ from deployments import (
     masking_command,
     migration_command,
     move_command,
+    recover_command,
     restore_command,
     sites_command,
 )
@@ -65,6 +66,7 @@ app.command()(drill_command.reap)
 app.command()(apply_command.apply)
 app.command()(backup_command.verify_backup)
 app.command()(restore_command.restore)
+app.command()(recover_command.recover)
 app.command()(move_command.failover)
 app.command()(move_command.switchover)
 app.command()(move_command.failback)

@@ -20,6 +20,7 @@ from tasks.common.drill_notes import DrillNote, DrillNotes, open_question
 from tasks.common.errors import Refused
 
 if TYPE_CHECKING:
+    from blocks.drills.recounting import Recounted
     from blocks.drills.undo_journal import UndoJournal
     from tasks.drill.judge import Round
 
@@ -91,6 +92,7 @@ def list_drills(
 @app.command()
 def recount(
     run: Annotated[str, typer.Argument(help="id of the run, or its beginning")],
+    database: Annotated[bool, typer.Option("--database", help="ask the database again which ids are there")] = False,
     estate: Estate = "",
     as_json: Json = False,
 ) -> None:
@@ -101,21 +103,22 @@ def recount(
 
     opened = open_estate()
     opened.ledger.prepare()
-    found = recounted(opened, run)
+    found = recounted(opened, run, ask=database)
     if as_json:
-        print_json([{"round": one.number, "rto_s": one.rto_s, "differs": list(wrong)} for one, wrong in found])
+        print_json([_recounted(each) for each in found])
     else:
-        for one, wrong in found:
-            out.print(_line(one), markup=False)
-            for each in wrong:
-                out.print(f"  DIFFERS {each}", style="red", markup=False)
-    if any(wrong for _, wrong in found):
+        for one in found:
+            out.print(_line(one.round), markup=False)
+            for each in one.differs:
+                out.print(f"  DIFFERS {each}", style="red", markup=False, soft_wrap=True)
+    if any(one.differs for one in found):
         raise typer.Exit(Exit.FAILED)
 
 
 def reap(
-    everything: Annotated[
-        bool, typer.Option("--all", help="undo also what has not expired: no drill may be on its way")
+    everything: Annotated[bool, typer.Option("--all", help="undo also what has not expired")] = False,
+    running: Annotated[
+        bool, typer.Option("--even-running", help="with --all: also under a drill that is on its way, which then fails")
     ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="go on looking until it is ended")] = False,
     journal: Annotated[str, typer.Option(help="folder of the undo journal, where there is no estate file")] = "",
@@ -128,6 +131,13 @@ def reap(
     if watch:
         _watch(found)
         return
+    by = found.holder()
+    if everything and by and not running:
+        raise Refused(
+            f"run {by} practises just now, and undoes its faults itself",
+            on=str(found.folder),
+            next_action="let it end, or cancel it in the Prefect UI; '--even-running' undoes them under its hands",
+        )
     done, problems = found.reap(whatever=everything)
     for each in done:
         out.print(line_of(each), markup=False, soft_wrap=True)
@@ -200,6 +210,19 @@ def _follow(run_id: str, drill: str, as_json: bool) -> None:
             out.print(why, markup=False)
     if not ended.completed:
         raise typer.Exit(exit_of(why))
+
+
+def _recounted(one: "Recounted") -> dict[str, object]:
+    lost = one.round.loss
+    return {
+        "round": one.round.number,
+        "rto_s": one.round.rto_s,
+        "acknowledged": lost.acknowledged if lost is not None else None,
+        "lost": list(lost.lost) if lost is not None else None,
+        "rpo_s": lost.rpo_s if lost is not None else None,
+        "differs": list(one.differs),
+        "from_database": one.from_database,
+    }
 
 
 def _cells(note: DrillNote) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 import typer
-import yaml
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
@@ -13,6 +12,14 @@ if TYPE_CHECKING:
     from deployments.lab.sites.sites import SiteLab
 
 app = typer.Typer(no_args_is_help=True, help="The lab's two sites, on hosts of their own: up, down, show. As root.")
+
+_NEXT = """\
+With the Prefect server of 'slipway up', and this estate file:
+  export SLIPWAY_ESTATE={estate}
+  slipway switchover campus --to site-b --plan
+  slipway switchover campus --to site-b
+  slipway failback campus --to site-a --plan
+  slipway drill start node-lost --dry-run"""
 
 
 @app.command()
@@ -31,7 +38,7 @@ def down() -> None:
 
 @app.command()
 def show() -> None:
-    """Show the hosts, and what a failover in an estate file says of these sites."""
+    """Show the hosts, the estate file that describes the sites, and what to try."""
     _show(_lab())
 
 
@@ -43,12 +50,10 @@ def _lab() -> "SiteLab":
 
 def _show(lab: "SiteLab") -> None:
     from deployments.lab.sites import estate
-    from deployments.lab.sites.topology import MEMBERS
 
     table = Table("host", "namespace", "addresses", box=SIMPLE_HEAD)
     for host in lab.topology.hosts:
         addresses = ", ".join(leg.address for leg in lab.topology.legs[host])
         table.add_row(host, lab.topology.namespace(host), addresses)
     out.print(table)
-    found = {"sites": {f"site-{name}": estate.site(lab, name) for name in MEMBERS}, "dns": estate.dns(lab)}
-    out.print(yaml.safe_dump(found, sort_keys=False), markup=False, soft_wrap=True)
+    out.print(_NEXT.format(estate=estate.write(lab)), markup=False, soft_wrap=True)

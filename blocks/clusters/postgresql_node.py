@@ -8,8 +8,9 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 ANSWER_WITHIN_S = 2.0
-# A standby that receives nothing now may have no checkpoint yet of the timeline that it is on: the segment of the log
-# that it has reached tells.
+# Whoever receives knows which timeline. A standby that receives nothing now may have no checkpoint yet of the timeline
+# that it is on: the segment of the log that it has reached tells. Only then: one that was rewound may still have
+# segments of the history that it has left.
 _QUERY = """
 with here as (
   select pg_is_in_recovery() as standby,
@@ -22,7 +23,8 @@ with here as (
   from here
 )
 select not standby, lsn,
-  case when standby then greatest(receiver.received_tli, checkpoint.timeline_id, (
+  case when receiver.status = 'streaming' then receiver.received_tli
+    when standby then greatest(receiver.received_tli, checkpoint.timeline_id, (
       select max(('x' || left(name, 8))::bit(32)::int) from pg_ls_waldir() where name ~ '^[0-9A-F]{24}$'
       and substr(name, 9) = upper(lpad(to_hex(segment / per_log), 8, '0') || lpad(to_hex(segment % per_log), 8, '0'))
     )) else ('x' || substr(pg_walfile_name('0/0'::pg_lsn + lsn), 1, 8))::bit(32)::int end,

@@ -2,6 +2,7 @@
 
 import csv
 import time
+from collections.abc import Mapping
 
 from pydantic import Field
 
@@ -54,11 +55,14 @@ class HaproxyDoor:
     def observe(self) -> Door:
         """Return whether it is open, read from the process; and whether its file says the same.
 
+        One that lets nobody new in, but has somebody in who came before, is not known to be closed.
+
         Raises:
             Retryable: HAProxy does not answer.
         """
         try:
-            running = self._api.map(self._map).get(KEY, _CLOSED)
+            said = self._said()
+            inside = 0 if said.open else sum(self._inside().values())
         except Refused as refusal:
             raise Retryable(
                 "HAProxy does not say whether the door is open",
@@ -67,6 +71,13 @@ class HaproxyDoor:
                 next_action=refusal.next_action,
                 facts={"HAProxy": refusal.what},
             ) from refusal
+        if inside:
+            return Door(None, said.holds, f"nobody new gets in, but {inside} connections from before have not ended")
+        return said
+
+    def _said(self) -> Door:
+        """Return whether it lets new ones in, and whether a restart would change that."""
+        running = self._api.map(self._map).get(KEY, _CLOSED)
         kept = (read_map(self._map) or {}).get(KEY)
         return Door(open=running != _CLOSED, holds=kept == running)
 
@@ -105,7 +116,7 @@ class HaproxyDoor:
             held(self._grant, self.where)
             if self._api.ask(f"set map {self._map} {KEY} {value}", state=_STATE):
                 self._api.ask(f"add map {self._map} {KEY} {value}", state=_STATE)
-            found = self.observe()
+            found = self._said()
         except LeaseLost:
             raise
         except Refused as refusal:
@@ -122,8 +133,13 @@ class HaproxyDoor:
 
     def _cut(self) -> int:
         """Every connection through the door has been told to end; returns how many there were."""
-        found = list(csv.DictReader(self._api.ask("show stat -1 4 -1").removeprefix("# ").splitlines()))
-        busy = [row for row in found if row["pxname"] in self._backends and int(row["scur"] or 0)]
-        for row in busy:
-            self._api.ask(f"shutdown sessions server {row['pxname']}/{row['svname']}", state=_STATE)
-        return sum(int(row["scur"]) for row in busy)
+        inside = self._inside()
+        for server in inside:
+            self._api.ask(f"shutdown sessions server {server}", state=_STATE)
+        return sum(inside.values())
+
+    def _inside(self) -> Mapping[str, int]:
+        """Return how many connections there are through the door, by the servers that have any."""
+        found = csv.DictReader(self._api.ask("show stat -1 4 -1", state=_STATE).removeprefix("# ").splitlines())
+        own = [row for row in found if row["pxname"] in self._backends]
+        return {f"{row['pxname']}/{row['svname']}": int(row["scur"]) for row in own if int(row["scur"] or 0)}

@@ -14,28 +14,31 @@ import random
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from queue import SimpleQueue
 from urllib.parse import urlsplit
 
-from blocks.drills.ids import INSERT, READ
+from blocks.drills.ids import INSERT, READ, VARIABLE
 from blocks.drills.nodes import ask_node
 from blocks.drills.session import Declined, NoAnswer, NotSent, Session
 from tasks.drill.log import end_line, late_line, operation_line, sample_line, start_line
 from tasks.drill.measure import Kind, Operation, Result, Sample
 
-VARIABLE = "SLIPWAY_DRILL"
 LOOK_EVERY_S = 0.2
 _LOOK_WITHIN_S = 1.0
 _NICENESS = -10
 _LATE_S = 0.1
-AT_ONCE = 20
-"""Connections of a kind, as an application's pool has: more would be a flood when what was stopped goes on."""
-_PAUSE_AT_MOST_S = 0.5
+AT_ONCE = 10
+"""Connections of a kind, as an application's pool has: more would be a flood when what was stopped goes on. That all of
+them have to log in anew takes time of the processor, just when it is measured whether service is back."""
+_PAUSE_AT_MOST_S = 0.2
 """After a failure a sender waits for a random part of this: else all would ask at the same moment for ever."""
+_NONE_FREE = "not sent: all others still wait for their answers"
 _ORDER = "its variable says what it is to do; 'slipway drill start' sets it"
 
 
@@ -49,6 +52,7 @@ class Orders:
         address: of the database, as users reach it; '' for none.
         url: of the application, as users reach it; '' for none.
         nodes: the address of each server that is asked directly, by name.
+        entrances: the address at which users come in to its site, by name; of those that have one.
         writes_per_s: rows written a second.
         reads_per_s: rows read a second.
         requests_per_s: requests sent a second.
@@ -60,6 +64,7 @@ class Orders:
     address: str = ""
     url: str = ""
     nodes: Mapping[str, str] = field(default_factory=dict)
+    entrances: Mapping[str, str] = field(default_factory=dict)
     writes_per_s: int = 0
     reads_per_s: int = 0
     requests_per_s: int = 0
@@ -75,83 +80,82 @@ Attempt = Callable[[str, float], tuple[Result, str]]
 
 
 class _Lanes:
-    """Who sends operations of one kind: as many at once as have to wait, the one that was busy last first."""
+    """Who sends operations of one kind: as many at once as have to wait, the newest operation first.
+
+    Who comes while all are busy waits for a connection, as in an application, and gives up when its time is over. The
+    newest goes first: after an outage the oldest have no time left, and would be tried in vain for ever.
+    """
 
     def __init__(self, kind: Kind, make: Callable[[], Attempt], log: "_LogFile", within_s: float) -> None:
         self._kind, self._make, self._log, self._within_s = kind, make, log, within_s
-        self._idle: list[_Lane] = []
-        self._count = 0
-        self._lock = threading.Lock()
+        self._waiting = deque[tuple[str, float]]()
+        self._idle = self._count = 0
+        self._changed = threading.Condition()
 
     def send(self, name: str, due_s: float) -> None:
-        with self._lock:
-            lane = self._idle.pop() if self._idle else None
-            if lane is None and self._count < AT_ONCE:
+        with self._changed:
+            self._waiting.append((name, due_s))
+            if self._idle < len(self._waiting) and self._count < AT_ONCE:
                 self._count += 1
-                lane = _Lane(self._make(), self)
-        if lane is None:
-            why = "not sent: all others still wait for their answers"
-            self._log.write(
-                operation_line(Operation(name, self._kind, due_s, due_s + self._within_s, Result.FAIL, why))
-            )
-        else:
-            lane.give(name, due_s)
+                threading.Thread(target=self._work, args=(self._make(),), daemon=True).start()
+            self._changed.notify()
+        self.give_up(time.monotonic())
 
-    def done(self, lane: "_Lane") -> None:
-        with self._lock:
-            self._idle.append(lane)
+    def give_up(self, at_s: float) -> None:
+        """Operations whose time is over by then are in the log as failed, if nobody has begun to send them."""
+        late = []
+        with self._changed:
+            while self._waiting and self._waiting[0][1] + self._within_s <= at_s:
+                late.append(self._waiting.popleft())
+        for name, due_s in late:
+            self._say(name, due_s, due_s + self._within_s, Result.FAIL, _NONE_FREE)
 
-    def carry_out(self, attempt: Attempt, name: str, due_s: float) -> None:
+    def _work(self, attempt: Attempt) -> None:
+        while True:
+            with self._changed:
+                self._idle += 1
+                self._changed.wait_for(lambda: self._waiting)
+                self._idle -= 1
+                name, due_s = self._waiting.pop()
+            if self._carry_out(attempt, name, due_s) is not Result.OK:
+                time.sleep(random.uniform(0, _PAUSE_AT_MOST_S))  # noqa: S311 - no secret
+
+    def _carry_out(self, attempt: Attempt, name: str, due_s: float) -> Result:
         by_s = due_s + self._within_s
         result, why = attempt(name, by_s)
         ended_s = time.monotonic()
         if result is Result.OK and ended_s > by_s:
             # It was done, and too late for whoever waited: no loss if it is there, and no service either.
             result, why = Result.UNKNOWN if self._kind is Kind.WRITE else Result.FAIL, "answered too late"
+        self._say(name, due_s, ended_s, result, why)
+        return result
+
+    def _say(self, name: str, due_s: float, ended_s: float, result: Result, why: str) -> None:
         self._log.write(operation_line(Operation(name, self._kind, due_s, ended_s, result, why)))
-        if result is not Result.OK:
-            time.sleep(random.uniform(0, _PAUSE_AT_MOST_S))  # noqa: S311 - no secret
-
-
-class _Lane:
-    """One sender, with a connection of its own."""
-
-    def __init__(self, attempt: Attempt, lanes: _Lanes) -> None:
-        self._attempt, self._lanes = attempt, lanes
-        self._given: tuple[str, float] | None = None
-        self._wake = threading.Semaphore(0)
-        threading.Thread(target=self._work, daemon=True).start()
-
-    def give(self, name: str, due_s: float) -> None:
-        self._given = (name, due_s)
-        self._wake.release()
-
-    def _work(self) -> None:
-        while self._wake.acquire():
-            assert self._given is not None
-            self._lanes.carry_out(self._attempt, *self._given)
-            self._lanes.done(self)
 
 
 class _LogFile:
-    """Lines that are written whole, each at once."""
+    """Lines that are written whole, in their order, by a thread of its own: who sends does not wait for a disk."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._lock = threading.Lock()
-        self._closed = False
+        self._lines = SimpleQueue[str | None]()
+        self._writer = threading.Thread(target=self._work, daemon=True)
+        self._writer.start()
 
     def write(self, line: str) -> None:
-        with self._lock:
-            if not self._closed:
-                os.write(self._file, line.encode())
+        self._lines.put(line)
 
     def close(self, line: str) -> None:
-        """The line is the last one; what others say afterwards is not written."""
-        with self._lock:
+        """The line is the last one, and all are on the disk; what others say afterwards is not written."""
+        self._lines.put(line)
+        self._lines.put(None)
+        self._writer.join()
+
+    def _work(self) -> None:
+        while (line := self._lines.get()) is not None:
             os.write(self._file, line.encode())
-            os.fsync(self._file)
-            self._closed = True
+        os.fsync(self._file)
 
 
 def serve(orders: Orders, stop: threading.Event) -> None:
@@ -165,18 +169,22 @@ def serve(orders: Orders, stop: threading.Event) -> None:
         (Kind.READ, orders.reads_per_s, lambda: _reader(orders.address, last)),
         (Kind.REQUEST, orders.requests_per_s, lambda: _requester(orders.url)),
     ]
-    threads = []
+    threads, sending = [], []
     for kind, rate, make in kinds:
         if rate:
             lanes = _Lanes(kind, make, log, orders.within_s)
+            sending.append(lanes)
             threads.append(threading.Thread(target=_send_at_pace, args=(orders.run, kind, rate, lanes, log, stop)))
     for name, address in orders.nodes.items():
-        threads.append(threading.Thread(target=_watch, args=(name, address, log, stop), daemon=True))
+        entrance = orders.entrances.get(name, "")
+        threads.append(threading.Thread(target=_watch, args=(name, address, entrance, log, stop), daemon=True))
     for thread in threads:
         thread.start()
     stop.wait()
     # Who was asked last has that long for an answer.
     threading.Event().wait(orders.within_s + 0.1)
+    for lanes in sending:
+        lanes.give_up(time.monotonic())
     log.close(end_line(time.monotonic()))
 
 
@@ -253,13 +261,13 @@ def _requester(url: str) -> Attempt:
     return request
 
 
-def _watch(name: str, address: str, log: _LogFile, stop: threading.Event) -> None:
+def _watch(name: str, address: str, entrance: str, log: _LogFile, stop: threading.Event) -> None:
     """The node was asked directly whether it takes writes, at every look, on a connection that stays open."""
-    session = Session(address)
+    session, door = Session(address), Session(entrance) if entrance else None
     due_s = time.monotonic()
     while not stop.is_set():
         asked_s = time.monotonic()
-        seen = ask_node(name, session, asked_s + _LOOK_WITHIN_S)
+        seen = ask_node(name, session, asked_s + _LOOK_WITHIN_S, door)
         log.write(sample_line(Sample(name, asked_s, time.monotonic(), seen.state), seen.why))
         due_s = max(due_s + LOOK_EVERY_S, time.monotonic())
         stop.wait(due_s - time.monotonic())
@@ -272,6 +280,8 @@ def main() -> None:
         raise SystemExit(_ORDER)
     with suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
+        # Niceness counts within a session only where the kernel groups processes by session. *Source:* sched(7).
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     serve(Orders(**json.loads(text)), stop)

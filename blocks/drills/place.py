@@ -1,5 +1,6 @@
 """What a drill works with: experiment, cluster, client, undo journal, and the folder for its evidence."""
 
+import json
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,12 +11,13 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from blocks import DRIVERS, open_driver, shell
-from blocks.drills.client import VARIABLE, Orders
+from blocks.drills.client import Orders
+from blocks.drills.ids import TABLE, VARIABLE
 from blocks.drills.undo_journal import UndoJournal
 from blocks.estate import OpenEstate, settings_model
 from blocks.files import system_errors
 from tasks.common.drills import DrillCluster, Drills, Experiment, Load
-from tasks.common.errors import Refused, SlipwayError
+from tasks.common.errors import Refused, Retryable, SlipwayError
 from tasks.common.load import load_experiment
 from tasks.common.model import DriverSpec
 from tasks.drill.model import Injection
@@ -23,6 +25,7 @@ from tasks.drill.ports import Fault, Nodes
 
 _ROOT = Path(__file__).parents[2]
 _LONGEST_S = 24 * 3600.0
+_TABLE_WITHIN_S = 60.0
 
 
 def drills_of(estate: OpenEstate) -> Drills:
@@ -102,7 +105,9 @@ class DrillPlace:
         if not self.cluster.nodes:
             return None
         addresses = {name: each.address for name, each in self.cluster.nodes.items()}
-        found: Nodes = open_driver("nodes", DriverSpec(driver="postgresql", nodes=addresses), self.estate.context)
+        entrances = {name: each.entrance for name, each in self.cluster.nodes.items() if each.entrance is not None}
+        spec = DriverSpec(driver="postgresql", nodes=addresses, entrances=entrances)
+        found: Nodes = open_driver("nodes", spec, self.estate.context)
         return found
 
     @property
@@ -140,11 +145,51 @@ class DrillPlace:
             address=self.address,
             url=self.cluster.url or "",
             nodes={name: self._resolved(each.address) for name, each in sorted(self.cluster.nodes.items())},
+            entrances={
+                name: self._resolved(each.entrance)
+                for name, each in sorted(self.cluster.nodes.items())
+                if each.entrance is not None
+            },
             writes_per_s=load.writes_per_s if self.cluster.address is not None else 0,
             reads_per_s=load.reads_per_s if self.cluster.address is not None else 0,
             requests_per_s=load.requests_per_s if self.cluster.url is not None else 0,
             within_s=load.answered_within_s,
         )
+
+    def prepare(self, run: str) -> None:
+        """The client's table is there, as users reach it, without rows of other runs. *Idempotent:* yes.
+
+        Raises:
+            Retryable: the database does not answer, or does not let the role make the table.
+        """
+        self._table("prepare", run)
+
+    def ids(self, run: str) -> frozenset[str]:
+        """Return every id of a run that is in the table, as users reach it.
+
+        Raises:
+            Retryable: the database does not answer.
+        """
+        return frozenset(self._table("ids", run).split())
+
+    def _table(self, what: str, run: str) -> str:
+        argv = [*shell.ENDS_WITH_US, *self._where_users_are, sys.executable, "-m", "blocks.drills.ids", what]
+        redact = self.estate.context.secrets.redact
+        variables = {VARIABLE: json.dumps({"address": self.address, "run": run, "on": self.experiment.drill})}
+        done = shell.run(argv, cwd=_ROOT, timeout_s=_TABLE_WITHIN_S, redact=redact, env=variables, capture_stdout=True)
+        if done.exit_code:
+            raise Retryable(
+                (done.tail or ("the client of the drill cannot be started",))[-1],
+                on=self.experiment.drill,
+                next_action=f"check that {self.experiment.cluster} can be reached as users reach it, and that the role "
+                f"of its address may make the table {TABLE}",
+            )
+        return done.stdout
+
+    @property
+    def _where_users_are(self) -> tuple[str, ...]:
+        """Return what a command of the client starts with."""
+        return ("ip", "netns", "exec", self.cluster.namespace) if self.cluster.namespace else ()
 
     @contextmanager
     def client(self, orders: Orders) -> Iterator[None]:
@@ -156,7 +201,7 @@ class DrillPlace:
         stop, ended = threading.Event(), list[SlipwayError | shell.Completed]()
 
         def work() -> None:
-            argv = [*shell.ENDS_WITH_US, sys.executable, "-m", "blocks.drills.client"]
+            argv = [*shell.ENDS_WITH_US, *self._where_users_are, sys.executable, "-m", "blocks.drills.client"]
             redact = self.estate.context.secrets.redact
             variables = {VARIABLE: orders.text()}
             try:

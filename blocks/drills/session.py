@@ -3,7 +3,8 @@
 psycopg waits for a server that was stopped, or behind a cut link, for as long as the system does. So this uses libpq's
 own non-blocking calls.
 
-*Source:* PostgreSQL manual, 34.1 (PQconnectPoll) and 34.4 (asynchronous command processing).
+*Source:* PostgreSQL manual, 34.1 (PQconnectPoll) and 34.4 (asynchronous command processing); 55.2.3 (a statement of the
+extended query protocol is committed at Sync, after its CommandComplete).
 """
 
 import select
@@ -16,6 +17,7 @@ from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, PGconn, PollingS
 _FATAL = frozenset({b"FATAL", b"PANIC"})
 _MAYBE_DONE = ("08", "40003")
 """SQLSTATE: connection exception, statement completion unknown."""
+_DONE = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
 _LONGEST = 200
 
 
@@ -87,6 +89,14 @@ class Session:
         connection.nonblocking = 1
         return connection
 
+    def _result(self, connection: abc.PGconn, by_s: float) -> abc.PGresult | None:
+        """Return the next part of an answer; None where the server is ready for the next statement."""
+        while connection.is_busy():
+            if not _ready(connection.socket, False, by_s):
+                raise NoAnswer("no answer in time")
+            connection.consume_input()
+        return connection.get_result()
+
     def _answer(
         self, connection: abc.PGconn, statement: str, values: Sequence[str], by_s: float
     ) -> list[list[str | None]]:
@@ -95,16 +105,17 @@ class Session:
             while connection.flush():
                 if not _ready(connection.socket, True, by_s):
                     raise NoAnswer("not taken in time")
-            while connection.is_busy():
-                if not _ready(connection.socket, False, by_s):
-                    raise NoAnswer("no answer in time")
-                connection.consume_input()
-            result = connection.get_result()
+            result = last = self._result(connection, by_s)
+            while last is not None and last.status in _DONE:
+                # It is done when the server is ready for the next one, and not before: what it says of a statement may
+                # arrive although its commit was cut off while it waited for a standby.
+                last = self._result(connection, by_s)
+            result = last or result
         except (psycopg.Error, OSError) as error:
             raise NoAnswer(_text(str(error))) from None
         if result is None:
             raise NoAnswer("the connection was lost")
-        if result.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
+        if result.status not in _DONE:
             raise _refusal(
                 result.error_field(DiagnosticField.SEVERITY_NONLOCALIZED),
                 result.error_field(DiagnosticField.SQLSTATE),

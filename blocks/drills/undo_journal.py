@@ -27,6 +27,7 @@ from tasks.drill.ports import Fault
 _UNDONE = "undone"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _LOCK = ".lock"
+_HELD = "drill.run"
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,37 @@ class UndoJournal:
             except Exception as error:  # a driver's bug keeps no other fault in place
                 done.append(Reaped(entry, None, _unexpected(entry, error)))
         return tuple(done), problems
+
+    @contextlib.contextmanager
+    def held(self, run_id: str) -> Iterator[None]:
+        """Within the block everybody can see that a run undoes its faults itself. It ends with the process, too.
+
+        Raises:
+            Retryable: another one has said so.
+        """
+        self.prepare()
+        with (self.folder / _HELD).open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise Retryable(
+                    "another drill has faults in place",
+                    on=str(self.folder),
+                    next_action="let it end; then start this one again",
+                ) from None
+            file.truncate(0)
+            file.write(run_id)
+            file.flush()
+            yield
+
+    def holder(self) -> str:
+        """Return the run that undoes its faults itself, as its process lives; '' where none does."""
+        with contextlib.suppress(FileNotFoundError), (self.folder / _HELD).open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return file.read() or "unknown"
+        return ""
 
     def undone(self, run_id: str) -> Sequence[Mapping[str, object]]:
         """Return what was undone of a run, in the order of the ids."""

@@ -3,23 +3,30 @@
 import contextlib
 import errno
 import os
+import sys
+import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import Field
 
 from blocks.context import Context
+from blocks.shell import detach
 from tasks.common.errors import Refused
 from tasks.common.model import StrictModel
 from tasks.common.units import Size, show_size
 from tasks.drill.model import Undone
 from tasks.drill.ports import Aim
 
-_PIECE_BYTES = 2**20
+_BLOCK_BYTES = 4096
+_AGAIN_AFTER_S = 0.05
+_NO_ROOM_BYTES = 2**20
+"""A server that runs gives small files back all the time."""
 
 
 class Fill:
-    """Implements `Fault`: a file of ours takes what is left of a file system.
+    """Implements `Fault`: a file of ours takes what is left of a file system, and what is freed later.
 
     Args:
         settings: which one.
@@ -60,29 +67,22 @@ class Fill:
         return {"file": str(self._folder / f".slipway-drill-{uuid.uuid4().hex[:12]}")}
 
     def inject(self, aim: Aim) -> None:
-        """Nothing fits any more. *Idempotent:* yes."""
-        file = os.open(aim["file"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            piece = bytes(_PIECE_BYTES)
-            while piece:
-                try:
-                    os.write(file, piece)
-                except OSError as error:
-                    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                        raise
-                    # Whole pieces first, then what is left between them.
-                    piece = piece[: len(piece) // 2]
-            with contextlib.suppress(OSError):
-                os.fsync(file)
-        finally:
-            os.close(file)
+        """Nothing fits any more, and nothing will: what others free is taken, too. *Idempotent:* yes."""
+        file = Path(aim["file"])
+        known = file.exists()
+        with _opened(file) as descriptor:
+            _take(descriptor, self._free())
+        if not known:
+            # Without it a server that throws old WAL away would have made room for itself within a minute.
+            argv = [sys.executable, "-m", "blocks.faults.fill", str(file)]
+            detach(argv, cwd=Path(__file__).parents[2], log=Path("/dev/null"))
 
     def injected(self, aim: Aim) -> bool:
         """Return whether the file is there, and there is no room."""
-        return Path(aim["file"]).exists() and self._free() < os.statvfs(self._folder).f_frsize
+        return Path(aim["file"]).exists() and self._free() < _NO_ROOM_BYTES
 
     def undo(self, aim: Aim) -> Undone:
-        """The file is gone. *Idempotent:* yes."""
+        """The file is gone, and with it who took what others freed. *Idempotent:* yes."""
         file = Path(aim["file"])
         size = file.stat().st_size if file.exists() else 0
         file.unlink(missing_ok=True)
@@ -90,7 +90,45 @@ class Fill:
 
     def _free(self) -> int:
         found = os.statvfs(self._folder)
-        return found.f_bfree * found.f_frsize
+        # Not f_bfree: ext4 keeps some megabytes back that nobody is given.
+        return found.f_bavail * found.f_frsize
 
     def _refused(self, what: str) -> Refused:
         return Refused(what, on=str(self._folder), next_action="practise on a small file system of its own")
+
+
+@contextlib.contextmanager
+def _opened(file: Path, flags: int = os.O_CREAT) -> Iterator[int]:
+    descriptor = os.open(file, os.O_WRONLY | os.O_CLOEXEC | flags, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _take(descriptor: int, free_bytes: int) -> None:
+    """The file has all of the room. It is taken without writing, which is quick; half of what does not fit is next."""
+    piece = max(free_bytes, _BLOCK_BYTES)
+    while piece >= _BLOCK_BYTES:
+        try:
+            os.posix_fallocate(descriptor, os.fstat(descriptor).st_size, piece)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            piece //= 2
+
+
+def main() -> None:
+    """The file has taken what others have freed, for as long as it was there."""
+    file = Path(sys.argv[1])
+    with contextlib.suppress(FileNotFoundError):
+        while file.exists():
+            # Not held open: what is removed must give its room back at once.
+            with _opened(file, 0) as descriptor:
+                found = os.fstatvfs(descriptor)
+                _take(descriptor, found.f_bavail * found.f_frsize)
+            time.sleep(_AGAIN_AFTER_S)
+
+
+if __name__ == "__main__":
+    main()

@@ -201,8 +201,12 @@ class MemoryDoor(_OfSite):
             Retryable: it does not answer.
         """
         with self._opened() as world:
-            self._must_answer(self._site(world))
-            return Door(self._site(world).door_open)
+            site = self._site(world)
+            self._must_answer(site)
+            if site.inside and not site.door_open:
+                problem = f"nobody new gets in, but {site.inside} connections from before have not ended"
+                return Door(None, problem=problem)
+            return Door(site.door_open)
 
     def close(self) -> None:
         """No user gets in. *Idempotent:* yes.
@@ -212,7 +216,7 @@ class MemoryDoor(_OfSite):
         """
         with self._changing("closed") as (_, site):
             self._must_answer(site)
-            site.door_open = False
+            site.door_open, site.inside = False, 0
 
     def open(self) -> None:
         """Users get in. *Idempotent:* yes.

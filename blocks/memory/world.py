@@ -28,6 +28,7 @@ class MemorySite:
         answers: whether database and what manages it can be reached by us.
         running: whether the database works.
         door_open: whether users get in.
+        inside: how many connections of theirs have outlasted a closed door.
         door_answers: whether the door can be reached by us.
         keeps_up: whether it receives what the followed site writes at once.
         written: ids of the writes that it has, in order.
@@ -46,6 +47,7 @@ class MemorySite:
     answers: bool = True
     running: bool = True
     door_open: bool = False
+    inside: int = 0
     door_answers: bool = True
     keeps_up: bool = True
     written: list[str] = field(default_factory=list)

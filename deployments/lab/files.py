@@ -26,6 +26,10 @@ INSTANCES = tuple(
     for index in range(replicas)
 )
 PORT_NAMES = SERVERS + INSTANCES
+# As a service manager starts servers. supervisord keeps a pipe open as their standard input, which the backends of a
+# PostgreSQL whose postmaster was killed wait on for ever: they hold its shared memory, and it cannot start again.
+DEAF = ("sh", "-c", 'exec "$@" </dev/null', "sh")
+"""What stands in front of a command that is to have no standard input."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deployments.lab import postgresql
+from deployments.lab import files, postgresql
 from deployments.lab.files import Program
 from tasks.common.errors import Refused
 
@@ -30,12 +30,7 @@ def programs(lab: "Lab", code: Path) -> list[Program]:
     environment = {**lab.environment(), "PATH": f"{bin_folder}:{os.environ['PATH']}", "PYTHONPATH": str(code)}
     slipway = [sys.executable, "-m", "deployments.cli"]
     return [
-        Program(
-            "postgresql",
-            postgresql.server_command(lab.home / "postgresql", ports["postgresql"], run / "postgresql"),
-            {},
-            stop_signal="INT",
-        ),
+        database_program(lab.home / "postgresql", ports["postgresql"], run / "postgresql"),
         Program("haproxy", [_program("haproxy"), "-W", "-f", str(lab.home / "haproxy.cfg")], {}),
         Program(
             "prometheus",
@@ -86,6 +81,12 @@ def programs(lab: "Lab", code: Path) -> list[Program]:
             environment,
         ),
     ]
+
+
+def database_program(data: Path, port: int, sockets: Path) -> Program:
+    """Return PostgreSQL as supervisord runs it; one whose postmaster was killed is started again."""
+    command = [*files.DEAF, *postgresql.server_command(data, port, sockets)]
+    return Program("postgresql", command, {}, stop_signal="INT")
 
 
 def _program(name: str) -> str:

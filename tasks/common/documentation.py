@@ -20,7 +20,9 @@ from tasks.common.units import (
     ADDRESS_PATTERN,
     COLUMN_PATTERN,
     DATE_PATTERN,
+    DNS_NAME_PATTERN,
     DURATION_PATTERN,
+    HOST_AND_PORT_PATTERN,
     MOMENT_PATTERN,
     NAME_PATTERN,
     PATH_PATTERN,
@@ -61,6 +63,8 @@ _KINDS = {
     COLUMN_PATTERN: ("column", ""),
     SPOT_PATTERN: ("table and column", ""),
     MOMENT_PATTERN: ("moment", ""),
+    HOST_AND_PORT_PATTERN: ("host and port", ""),
+    DNS_NAME_PATTERN: ("name of the DNS", ""),
     SYSTEM_ID_PATTERN: ("system identifier", ""),
 }
 """Type and unit of what is written by a pattern."""
@@ -104,7 +108,9 @@ is done, what should come of it, and when to stop. Complete examples, which the 
 killed](examples/drills/postmaster-killed.yaml), [Patroni and postmaster killed](examples/drills/node-lost.yaml), [one
 instance killed](examples/drills/instance-killed.yaml), [all
 instances](examples/drills/all-instances-killed.yaml), [disk full](examples/drills/disk-full.yaml),
-[read-only](examples/drills/disk-read-only.yaml), [stalled](examples/drills/leader-stalled.yaml), partitions:
+[read-only](examples/drills/disk-read-only.yaml), [stalled](examples/drills/leader-stalled.yaml),
+[hung](examples/drills/disk-stalled.yaml),
+[a page corrupt](examples/drills/page-corrupt.yaml), [a whole site](examples/drills/site-lost.yaml), partitions:
 [leader from etcd](examples/drills/leader-without-etcd.yaml), [from its
 replicas](examples/drills/leader-without-replicas.yaml), [from clients](examples/drills/leader-without-clients.yaml),
 [one way](examples/drills/leader-deaf.yaml). [How to practise](../how-to/practise-failover.md).

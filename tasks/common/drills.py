@@ -107,7 +107,11 @@ class Tolerance(StrictModel):
     def bounds(self) -> str:
         """Return 'at least 99%, at most 100%'."""
         given = (("at least", self.at_least), ("at most", self.at_most))
-        return ", ".join(f"{word} {value}" for word, value in given if value is not None)
+        return ", ".join(
+            f"{word} {f'{value:g}' if isinstance(value, float) else value}"
+            for word, value in given
+            if value is not None
+        )
 
 
 def _fits(value: str | float, unit: Unit) -> bool:
@@ -221,6 +225,9 @@ class Experiment(StrictModel):
         default=5.0, alias="sustained", description="so long without a failed operation is recovered"
     )
     undo: Undo = Field(default=Undo(), description="who undoes it")
+    person_does: str = Field(
+        default="", description="where a person must act: what they do when it is no drill; the report says it"
+    )
     load: Load = Field(default=Load(), description="what the client sends")
     objectives: DrillObjectives | None = Field(default=None, description="in place of those of the cluster")
 
@@ -264,6 +271,11 @@ class DrillNode(StrictModel):
     """One server of a cluster."""
 
     address: SecretRef = Field(description="reference to its own address, asked directly whether it takes writes")
+    entrance: SecretRef | None = Field(
+        default=None,
+        description="reference to the address at which its site's users come in: a node that takes writes behind a "
+        "closed entrance takes none of theirs",
+    )
     facts: dict[Variable, str] = Field(
         default_factory=dict,
         description="what faults need to know of it, by name: data folder, namespace, address in the network",
@@ -291,6 +303,11 @@ class DrillCluster(StrictModel):
     )
     url: str | None = Field(
         default=None, pattern=ADDRESS_PATTERN, description="address of the application, as users reach it"
+    )
+    namespace: str = Field(
+        default="",
+        description="network namespace of this machine that the client sends from, with a resolver of its own "
+        "(/etc/netns); '' for none: it sends from where Slipway runs",
     )
     nodes: dict[Name, DrillNode] = Field(default_factory=dict, description="its servers, by name")
     facts: dict[Variable, str] = Field(

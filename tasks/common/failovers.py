@@ -10,10 +10,15 @@ from pydantic import AfterValidator, Field
 
 from tasks.common.model import DriverSpec, HttpCheck, Place, Problem, StrictModel, near
 from tasks.common.sites import Region, RegionRole
-from tasks.common.units import ADDRESS_PATTERN, Expected, Name, Percent, PositiveDuration
-
-_HOST_AND_PORT = r"^[^:/\s]+:[1-9][0-9]{0,4}$"
-_DNS_NAME = r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$"
+from tasks.common.units import (
+    ADDRESS_PATTERN,
+    DNS_NAME_PATTERN,
+    HOST_AND_PORT_PATTERN,
+    Expected,
+    Name,
+    Percent,
+    PositiveDuration,
+)
 
 
 def _address(text: str) -> str:
@@ -65,7 +70,7 @@ class FailoverSite(StrictModel):
     door: DriverSpec = Field(description="opens and closes the entrance of users at the site, with its uplink")
     addresses: list[IpAddress] = Field(min_length=1, description="where users reach the site: what the names point to")
     primary_at: str = Field(
-        pattern=_HOST_AND_PORT, description="'host:port' where other sites follow the site's primary"
+        pattern=HOST_AND_PORT_PATTERN, description="'host:port' where other sites follow the site's primary"
     )
     health: Health | None = Field(default=None, description="what vantage points ask; wanted where 'watch' is")
 
@@ -118,7 +123,7 @@ class FailoverPlan(StrictModel):
     )
     sites: dict[Name, FailoverSite] = Field(min_length=2, description="by region")
     dns: DriverSpec = Field(description="the authoritative DNS of the names")
-    names: list[Annotated[str, Field(pattern=_DNS_NAME)]] = Field(
+    names: list[Annotated[str, Field(pattern=DNS_NAME_PATTERN)]] = Field(
         min_length=1, description="that users ask for; all of them point to the site that serves"
     )
     ttl_s: PositiveDuration = Field(

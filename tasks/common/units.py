@@ -33,6 +33,8 @@ TABLE_PATTERN = r"^[^.\s\"]{1,63}(\.[^.\s\"]{1,63})?$"
 COLUMN_PATTERN = r"^[^\s\",][^\",]{0,62}$"
 SPOT_PATTERN = r"^([^.\s\"]{1,63}\.){1,2}[^.\"]{1,63}$"
 MOMENT_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-][0-9]{2}:[0-9]{2}))?$"
+HOST_AND_PORT_PATTERN = r"^[^:/\s]+:[1-9][0-9]{0,4}$"
+DNS_NAME_PATTERN = r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$"
 SYSTEM_ID_PATTERN = r"^[0-9]{15,20}$"
 MAIL_PATTERN = r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$"
 
@@ -59,6 +61,8 @@ PATTERN_WORDS = {
     SPOT_PATTERN: "a column with its table, such as customer.email or billing.invoice.payer",
     MOMENT_PATTERN: "a day or a moment with its time zone, such as 2024-01-31 or 2024-01-31T10:00:00Z",
     HEADER_PATTERN: "the name of an HTTP header: letters, digits and dashes",
+    HOST_AND_PORT_PATTERN: "a host and its port, such as 10.1.0.1:5432",
+    DNS_NAME_PATTERN: "a name of the DNS in lower case, without a dot at its end, such as shop.example.org",
     SYSTEM_ID_PATTERN: "a system identifier, as pg_controldata shows it: 15 to 20 digits, in quotes",
     MAIL_PATTERN: "a plain mail address, such as ops@example.org",
 }

@@ -28,11 +28,13 @@ def undone_afterwards(work: Drilling) -> Iterator[None]:
 
     Raises:
         Unsafe: one could not be undone; the reaper goes on trying.
+        Retryable: another drill has faults in place.
     """
-    try:
-        yield
-    finally:
-        undo(work)
+    with work.place.journal.held(holder()):
+        try:
+            yield
+        finally:
+            undo(work)
 
 
 @task(name="inject", task_run_name="inject the fault into {work.place.experiment.cluster}", **ONCE)
@@ -48,6 +50,9 @@ def inject(work: Drilling, found: tuple[Injection, ...]) -> None:
     for injection in found:
         work.lease.require()
         fault = work.place.fault(injection)
+        if work.place.experiment.undo.by == "person":
+            # What a restore would come back to: everything after it has to be carried over.
+            work.now.mark("aimed")
         entry = entry_of(work, injection, len(work.now.entries), dict(fault.aim()))
         work.place.journal.add(entry)
         work.now.entries.append(entry)

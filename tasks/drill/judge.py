@@ -13,9 +13,11 @@ from tasks.drill.measure import (
     Loss,
     Operation,
     Recovery,
+    Result,
     Sample,
     leaders,
     loss,
+    outages,
     recovery,
     share_percent,
     unseen_s,
@@ -177,6 +179,29 @@ def outcome_of(log: Log, injected_s: float, undone_s: float, sustained_s: float)
     return Outcome.FAILS_OVER if moved else Outcome.RECOVERS
 
 
+def milestones(log: Log, injecting_s: float, sustained_s: float) -> Mapping[str, float]:
+    """Return when, by the log, users noticed the longest outage, another node took writes, and the outage was over.
+
+    Args:
+        log: of the client.
+        injecting_s: when it was begun to inject the fault.
+        sustained_s: so long without a failure is recovered.
+    """
+    users, found = _users(log), dict[str, float]()
+    after = [each for each in outages(users, sustained_s) if each.began_s >= injecting_s - WINDOW_S]
+    if after:
+        # The one that the RTO is of: short ones may come with the fault, its undoing, or a node that returns.
+        longest = max(after, key=lambda each: each.length_s(log.until_s))
+        bad = [each for each in users if each.result is not Result.OK and each.due_s >= longest.began_s]
+        found["detected"] = min(each.ended_s for each in bad)
+        if longest.ended_s is not None:
+            found["recovered"] = longest.ended_s
+    led = leaders(log.samples)
+    before = [node for at_s, node in led if at_s <= injecting_s]
+    moved = [at_s for at_s, node in led if at_s > injecting_s and before and node != before[-1]]
+    return {**found, "promoted": moved[0]} if moved else found
+
+
 def judge(
     experiment: Experiment,
     objectives: DrillObjectives,
@@ -196,7 +221,7 @@ def judge(
         objectives: what must be achieved.
         log: of the client, to its end.
         number: of the round, from 1.
-        moments: 'injected' and 'undone', in seconds of the monotonic clock; others for the timeline.
+        moments: 'injecting', 'injected' and 'undone', in seconds of the monotonic clock; others for the timeline.
         there: ids that were read from the leader when all was well again; None: they could not be.
         probes: what they have seen.
         aborted: the rule that has ended it early.
@@ -206,7 +231,7 @@ def judge(
     others = [each for each in log.operations if each.kind is not Kind.WRITE]
     found = Round(
         number=number,
-        outcome=outcome_of(log, injected_s, undone_s, experiment.sustained_s),
+        outcome=Outcome.PERSON if by_hand else outcome_of(log, injected_s, undone_s, experiment.sustained_s),
         expected=experiment.expect,
         recovery=recovery(_users(log), experiment.sustained_s),
         recovery_reads=recovery(others, experiment.sustained_s),
@@ -219,7 +244,7 @@ def judge(
         late_s=log.late_s,
         by_hand=tuple(by_hand),
         problems=(),
-        moments=dict(moments),
+        moments={**moments, **milestones(log, moments.get("injecting", injected_s), experiment.sustained_s)},
     )
     wrong = tuple(_wrong(found, experiment, objectives, log))
     return Round(**{**vars(found), "problems": wrong})
@@ -271,19 +296,24 @@ class Spread:
     least_s: float
     median_s: float
     mean_s: float
+    ninety_percent_s: float
     largest_s: float
 
     def __str__(self) -> str:
-        """Return '20 times: 18.9 s at least, 20.1 s in the middle, 20.3 s on average, 23.0 s at most'."""
+        """Return "20 times: 18.9 s at least, 20.1 s in the middle ...", up to the largest."""
         return (
             f"{self.count} times: {self.least_s:.1f} s at least, {self.median_s:.1f} s in the middle, "
-            f"{self.mean_s:.1f} s on average, {self.largest_s:.1f} s at most"
+            f"{self.mean_s:.1f} s on average, {self.ninety_percent_s:.1f} s or less in 90 %, "
+            f"{self.largest_s:.1f} s at most"
         )
 
 
 def spread(values: Sequence[float]) -> Spread | None:
     """Return how values are spread; None of no values."""
-    return Spread(len(values), min(values), median(values), fmean(values), max(values)) if values else None
+    if not values:
+        return None
+    ninety_s = sorted(values)[max(0, -(-len(values) * 90 // 100) - 1)]
+    return Spread(len(values), min(values), median(values), fmean(values), ninety_s, max(values))
 
 
 def improvements(rounds: Sequence[Round], experiment: Experiment) -> tuple[str, ...]:
@@ -303,6 +333,8 @@ def improvements(rounds: Sequence[Round], experiment: Experiment) -> tuple[str, 
         found.append("nobody took over: see what each node's log says of the leader's key at that time")
     if any(one.outcome is not Outcome.PERSON and one.expected is Outcome.PERSON for one in rounds):
         found.append("it went better than expected: correct 'expect', so that the next drill watches for that")
+    if experiment.person_does and any(one.outcome is Outcome.PERSON for one in rounds):
+        found.append(f"nothing and nobody mends this by itself; a person does: {experiment.person_does}")
     if any("RTO" in each for one in rounds for each in one.problems):
         found.append(
             "RTO: look at the timeline for where it went: finding out (ttl), promoting, or routers and clients"

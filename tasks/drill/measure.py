@@ -77,8 +77,9 @@ class Outage:
 def outages(operations: Iterable[Operation], sustained_s: float) -> tuple[Outage, ...]:
     """Return the times without service, in order.
 
-    One ends with the first operation after which all that were due within `sustained_s` were done, and the client went
-    on for so long. A success between failures ends nothing.
+    One ends with the first success among the operations that were due after the last failed one, if all that were due
+    within `sustained_s` were done, and the client went on for so long. A success between failures ends nothing. The
+    first to succeed need not be the first that was due: who came later may be served while others still wait.
 
     Args:
         operations: of one kind; in any order.
@@ -96,7 +97,8 @@ def outages(operations: Iterable[Operation], sustained_s: float) -> tuple[Outage
         until_s = ordered[min(end, len(ordered) - 1)].due_s
         if until_s - success.due_s >= sustained_s:
             began_s = ordered[bad[first]].due_s
-            found.append(Outage(began_s, max(success.ended_s, began_s), number + 1 - first))
+            back_s = min(each.ended_s for each in ordered[position + 1 : end])
+            found.append(Outage(began_s, max(back_s, began_s), number + 1 - first))
             first = number + 1
     if first < len(bad):
         found.append(Outage(ordered[bad[first]].due_s, None, len(bad) - first))
@@ -137,6 +139,7 @@ class Loss:
             where nothing is lost, or nothing failed.
         unknown_there: of those that nobody had an answer for, how many are there: no loss.
         failed_there: ids that were said to have failed and are there all the same; users who tried again wrote twice.
+        unsent_there: ids that are there, and that the log does not have: lines of it are missing.
         acknowledged: how many were acknowledged.
     """
 
@@ -145,6 +148,7 @@ class Loss:
     reaches_back_s: float | None
     unknown_there: int
     failed_there: tuple[str, ...]
+    unsent_there: tuple[str, ...]
     acknowledged: int
 
     @property
@@ -174,8 +178,19 @@ def loss(operations: Iterable[Operation], there: Collection[str]) -> Loss:
         reaches_back_s=back_s,
         unknown_there=sum(each.id in present for each in writes if each.result is Result.UNKNOWN),
         failed_there=tuple(sorted(each.id for each in failed if each.id in present)),
+        unsent_there=tuple(sorted(present - {each.id for each in writes})),
         acknowledged=len(known),
     )
+
+
+def written_since(operations: Iterable[Operation], moment_s: float) -> tuple[str, ...]:
+    """Return the ids of the writes that were acknowledged after a moment, in that order.
+
+    Whoever restores to the moment has to carry them over. One that was done just before it, and acknowledged just
+    after, is among them: carried over by its id it does no harm.
+    """
+    known = [each for each in operations if each.kind is Kind.WRITE and each.result is Result.OK]
+    return tuple(each.id for each in sorted(known, key=lambda each: each.ended_s) if each.ended_s >= moment_s)
 
 
 @dataclass(frozen=True)

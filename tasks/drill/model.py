@@ -11,6 +11,8 @@ class NodeState(StrEnum):
     WRITABLE = "writable"
     READ_ONLY = "read-only"
     """A standby, or one that was told to take no writes."""
+    SHUT = "shut"
+    """It would take writes, and its site's entrance lets nobody in."""
     SILENT = "silent"
     """No answer, for whatever reason."""
 

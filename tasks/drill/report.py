@@ -7,6 +7,7 @@ from tasks.common.markdown import escape, table
 from tasks.common.units import show_duration
 from tasks.drill.judge import Round, improvements, spread
 
+_BAR = 50
 HEAD = ("round", "outcome", "RTO", "lost", "writable together", "verdict")
 
 
@@ -21,6 +22,12 @@ def headline(experiment: Experiment, rounds: Sequence[Round]) -> str:
     rto = f"RTO {rounds[0].rto_s:.1f} s" if len(rounds) == 1 else f"RTO {found}"
     lost = sum(len(each.loss.lost) for each in rounds if each.loss is not None)
     return f"{experiment.drill} {verdict}{times}: {rounds[-1].outcome.value}, {rto}, {lost} acknowledged writes lost"
+
+
+def title_of(one: Round, drill: str) -> str:
+    """Return what stands above the picture of a round."""
+    lost = "not counted" if one.loss is None else f"{len(one.loss.lost)} of {one.loss.acknowledged} writes lost"
+    return f"{drill}, round {one.number}: {one.outcome.value}, RTO {one.rto_s:.2f} s, {lost}"
 
 
 def cells(one: Round) -> tuple[str, ...]:
@@ -60,19 +67,20 @@ def report(
     def cell(text: str) -> str:
         return escape(redact(text))
 
+    said = headline(experiment, rounds)
     parts = [
-        f"**{cell(headline(experiment, rounds))}.**",
-        f"**It has ended early.** {cell(problem.splitlines()[0])}" if problem else "",
+        f"**{cell(said)}.**",
+        f"**It has ended early.** {cell(problem.splitlines()[0])}" if problem and said not in problem else "",
         f"# Drill: {cell(experiment.title)}",
         f"Believed: {cell(experiment.hypothesis.says)}. Expected: {experiment.expect.value}. Objectives: "
         f"RTO {show_duration(objectives.rto_s)}, RPO {show_duration(objectives.rpo_s)}.",
         _improve(rounds, experiment, cell),
         table(HEAD, [tuple(map(cell, cells(each))) for each in rounds]) if rounds else "",
-        _averages(rounds),
+        _averages(rounds, objectives.rto_s),
         f"## Timeline\n\n```\n{redact(timeline)}\n```" if timeline else "",
         _nodes(rounds, cell),
         _probes(rounds, cell),
-        _trend(before, cell),
+        _trend(before, objectives.rto_s, cell),
         f"Evidence: {cell(evidence)}. 'slipway drill recount' counts it again." if rounds else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -83,11 +91,23 @@ def _improve(rounds: Sequence[Round], experiment: Experiment, cell: Callable[[st
     return "## What to improve\n\n" + "\n".join(f"- {cell(each)}" for each in found) if found else ""
 
 
-def _averages(rounds: Sequence[Round]) -> str:
+def _averages(rounds: Sequence[Round], objective_s: float) -> str:
     if len(rounds) < 2:
         return ""
     reads = spread([each.recovery_reads.rto_s or 0.0 for each in rounds])
-    return f"RTO of writes {spread([each.rto_s for each in rounds])}. Of reads and requests {reads}."
+    shown = _bars([(f"round {each.number}", each.rto_s, each.passed) for each in rounds], objective_s)
+    return f"RTO of writes {spread([each.rto_s for each in rounds])}. Of reads and requests {reads}.\n\n{shown}"
+
+
+def _bars(values: Sequence[tuple[str, float, bool]], objective_s: float) -> str:
+    """Return times beside each other, below the objective, as lines of text."""
+    rows = [("objective", objective_s, True), *values]
+    widest, longest_s = max(len(name) for name, _, _ in rows), max(each for _, each, _ in rows)
+    lines = [
+        f"{name:<{widest}} {value_s:7.2f} s {'█' * round(_BAR * value_s / longest_s)}{'' if good else ' failed'}"
+        for name, value_s, good in rows
+    ]
+    return "```\n" + "\n".join(lines) + "\n```"
 
 
 def _nodes(rounds: Sequence[Round], cell: Callable[[str], str]) -> str:
@@ -109,10 +129,10 @@ def _probes(rounds: Sequence[Round], cell: Callable[[str], str]) -> str:
     return "## Probes\n\n" + table(("phase", "probe", "seen", "had to be"), rows)
 
 
-def _trend(before: Sequence[tuple[str, float, bool]], cell: Callable[[str], str]) -> str:
+def _trend(before: Sequence[tuple[str, float, bool]], objective_s: float, cell: Callable[[str], str]) -> str:
     if not before:
         return ""
     found = spread([rto_s for _, rto_s, _ in before])
-    rows = [(cell(when), f"{rto_s:.2f} s", "passed" if passed else "failed") for when, rto_s, passed in before]
+    shown = _bars([(cell(when), rto_s, passed) for when, rto_s, passed in before], objective_s)
     average = f"Average recovery time of the last {len(before)} drills: {found.mean_s:.1f} s." if found else ""
-    return f"## Earlier drills\n\n{table(('when', 'RTO', 'verdict'), rows)}\n\n{average}"
+    return f"## Earlier drills, newest first\n\n{shown}\n\n{average}"

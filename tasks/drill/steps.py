@@ -12,7 +12,6 @@ from prefect.exceptions import Pause
 from prefect.logging import get_run_logger
 
 from blocks.drills.client import Orders
-from blocks.drills.ids import prepare
 from blocks.drills.place import DrillPlace
 from blocks.drills.tail import Tail
 from blocks.estate import OpenEstate
@@ -304,7 +303,7 @@ def client_sends(work: Drilling, number: int) -> Iterator[None]:
     run = f"{holder()[:8]}-{datetime.now(UTC):%H%M%S}-{number}"
     orders: Orders = place.orders(run, work.now.log, place.experiment.load)
     if orders.writes_per_s + orders.reads_per_s:
-        prepare(place.address, run, str(work))
+        place.prepare(run)
     if work.now.log.exists():
         raise Unsafe(
             "there is a client's log of this round already",

@@ -6,16 +6,17 @@ from pathlib import Path
 from prefect import task
 from prefect.logging import get_run_logger
 
-from blocks.drills.ids import ids_of
-from blocks.files import digest_of_file, replacing
+from blocks.drills.recounting import sealed
+from blocks.files import replacing
 from tasks.common.drill_notes import ROUND
 from tasks.common.drills import Phase
 from tasks.common.errors import Refused, Retryable
 from tasks.common.steps import ONCE
 from tasks.drill.judge import WINDOW_S, Seen, broken_since, judge, look, served, silent
 from tasks.drill.log import Log
-from tasks.drill.measure import Kind
+from tasks.drill.measure import Kind, written_since
 from tasks.drill.recount import Kept, facts_of
+from tasks.drill.report import title_of
 from tasks.drill.steps import Drilling
 from tasks.drill.timeline import svg, text
 
@@ -67,28 +68,16 @@ def watch(work: Drilling) -> None:
         time.sleep(_POLL_S)
         work.lease.require()
         log, at_s = work.read(), time.monotonic()
-        if "promoted" not in work.now.moments and _moved(log, began_s):
-            work.now.mark("promoted")
         since = dict(broken_since(log, experiment.abort, since, at_s))
         broken = [rule.name for rule in experiment.abort if at_s - since.get(rule.name, at_s) >= rule.for_s]
         users = log.of(Kind.WRITE) or log.operations
         back = served(users, began_s - WINDOW_S, experiment.sustained_s)
-        if back:
-            work.now.mark("recovered")
         if broken or back or at_s - began_s >= experiment.longest_s:
             work.now.aborted = broken[0] if broken else ""
             if not broken:
                 work.now.probes += look(experiment, log, Phase.DURING, at_s)
             get_run_logger().info("ends: %s", work.now.aborted or ("service is back" if back else "its time is over"))
             return
-
-
-def _moved(log: Log, since_s: float) -> bool:
-    """Return whether another node than before takes writes."""
-    latest = [each for each in log.samples if each.state.value == "writable"]
-    before = [each.node for each in latest if each.answered_s <= since_s]
-    after = [each.node for each in latest if each.answered_s > since_s]
-    return bool(before) and bool(after) and before[-1] != after[-1]
 
 
 @task(name="recovered", task_run_name="wait until every node of {work.place.experiment.cluster} is well again", **ONCE)
@@ -120,6 +109,7 @@ def measure(work: Drilling) -> None:
     now, place = work.now, work.place
     log = work.read()
     there = count(work, log)
+    _list_for_repair(work, log)
     bounds = {"rto": work.objectives.rto_s, "rpo": work.objectives.rpo_s}
     kept = Kept(
         now.number,
@@ -142,10 +132,10 @@ def measure(work: Drilling) -> None:
         aborted=now.aborted,
         by_hand=now.by_hand,
     )
-    _keep(now.log.with_suffix(".svg"), svg(log, now.moments, f"{place.experiment.drill}, round {now.number}"))
-    work.timeline = text(log, now.moments)
+    _keep(now.log.with_suffix(".svg"), svg(log, found.moments, title_of(found, place.experiment.drill)))
+    work.timeline = text(log, found.moments)
     work.rounds.append(found)
-    work.note(ROUND, facts_of(found, digest_of_file(now.log)), now.number)
+    work.note(ROUND, facts_of(found, sealed(now.log)), now.number)
     verdict = "; ".join(found.problems) or "passed"
     work.say(f"round {now.number}: {found.outcome.value}, RTO {found.rto_s:.2f} s; {verdict}")
 
@@ -160,12 +150,22 @@ def count(work: Drilling, log: Log) -> frozenset[str] | None:
     deadline = time.monotonic() + _COUNT_WITHIN_S
     while True:
         try:
-            return ids_of(work.place.address, log.run, str(work))
+            return work.place.ids(log.run)
         except Retryable as error:
             if time.monotonic() > deadline:
                 get_run_logger().warning("what is there could not be counted: %s", work.redact(error.what))
                 return None
             time.sleep(_POLL_S)
+
+
+def _list_for_repair(work: Drilling, log: Log) -> None:
+    """Where a person restores, what was acknowledged since is in a file, and they are told of it."""
+    if not work.now.by_hand or "aimed" not in work.now.moments:
+        return
+    found = written_since(log.operations, work.now.moments["aimed"])
+    path = work.now.log.with_suffix(".repair")
+    _keep(path, "".join(f"{each}\n" for each in found))
+    work.now.by_hand.append(f"carry over what was acknowledged since, {len(found)} writes: their ids are in {path}")
 
 
 def _keep(path: Path, content: str) -> None:

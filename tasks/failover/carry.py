@@ -113,9 +113,11 @@ def carry_out(phase: Phase, move: Move, tools: Tools, on_step: OnStep, seen: See
     steps = [step for step in plan(move, seen, tools.rules) if step.phase is phase]
     for number, step in enumerate(steps):
         seen = seen if number == 0 else look(tools, tools.given_up)
-        guard(step, move, seen, tools.rules)
+        seen, refusal = _allowed(step, move, tools, seen)
         with on_step(step) as said:
             try:
+                if refusal is not None:
+                    raise refusal
                 said.append(_act(step, move, tools, seen))
             except SlipwayError as error:
                 if not step.best_effort:
@@ -123,8 +125,35 @@ def carry_out(phase: Phase, move: Move, tools: Tools, on_step: OnStep, seen: See
                 said.append(f"not done: {error.what}")
     if phase is Phase.FENCE:
         seen = look(tools, tools.given_up)
-        tools.given_up.update(site.name for site in seen.sites.values() if site.cluster is None and site.shut)
         require_fenced(move, seen)
+        # Nobody waits for what does not answer, once it does not matter any more what it would say.
+        silent = [site for site in seen.sites.values() if site.cluster is None and site.name != move.target]
+        tools.given_up.update(site.name for site in silent if site.shut or (move.unfenced and site.name == move.source))
+
+
+def _allowed(step: Step, move: Move, tools: Tools, seen: Seen) -> tuple[Seen, SlipwayError | None]:
+    """Return what was seen at last, and why the step may not be done where it need not be; None where it may.
+
+    A node that is slow to answer once is no reason to give a move up while users wait for it: it is asked again.
+
+    Raises:
+        Refused: it may not, and must be done.
+        Retryable: something did not answer.
+        Unsafe: two sites may take writes.
+    """
+    began_s, pause_s = monotonic(), 0.1
+    while True:
+        try:
+            guard(step, move, seen, tools.rules)
+            return seen, None
+        except (Refused, Retryable) as error:
+            if monotonic() - began_s >= tools.catch_up_s:
+                if step.act is Act.FOLLOW and step.best_effort:
+                    return seen, error
+                raise
+        tools.pause(pause_s)
+        pause_s = min(pause_s * 1.5, 2.0)
+        seen = look(tools, tools.given_up)
 
 
 def _act(step: Step, move: Move, tools: Tools, seen: Seen) -> str:

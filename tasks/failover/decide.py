@@ -6,7 +6,7 @@ from datetime import datetime
 
 from tasks.common.errors import Refused, Retryable, Unsafe
 from tasks.common.failovers import Scope
-from tasks.common.moves import Move, MoveKind
+from tasks.common.moves import DECIDED, Move, MoveKind, MoveNote
 from tasks.common.sites import Cluster, ClusterRole, NodeState
 from tasks.common.units import show_duration, show_percent, show_size
 from tasks.failover.model import Decision, Detection, Finding, Loss, Rules, Seen, SiteSeen, Wish
@@ -82,11 +82,30 @@ def loss_of(old: SiteSeen, new: SiteSeen, wish: Wish) -> Loss:
     return Loss(None, behind, f"{new.name} does not say what it has")
 
 
+def loss_on_record(move_id: str, notes: Sequence[MoveNote]) -> Loss | None:
+    """Return what was said to be lost when a move was decided on; None where that is not on record."""
+    facts = next((note.facts for note in notes if note.move_id == move_id and note.kind == DECIDED), {})
+    seconds, size = facts.get("loss_s"), facts.get("loss_bytes")
+    if "loss" not in facts:
+        return None
+    return Loss(
+        float(seconds) if isinstance(seconds, int | float) else None,
+        size if isinstance(size, int) else None,
+        str(facts["loss"]),
+    )
+
+
 def show_loss(loss: Loss) -> str:
     """Return a loss in words: 'the writes of 12 s at most (34 KiB of WAL)'."""
-    if loss.seconds == 0 and loss.bytes in (0, None):
+    if loss.bytes == 0:
         return "nothing"
-    said = "nobody can say how much" if loss.seconds is None else f"the writes of {show_duration(loss.seconds)} at most"
+    if loss.seconds == 0:
+        # It went on for a while after the moment that is taken for its end: what came last may not have been sent.
+        said = "nothing, or the writes of its last moment"
+    elif loss.seconds is None:
+        said = "nobody can say how much"
+    else:
+        said = f"the writes of {show_duration(loss.seconds)} at most"
     return f"{said} ({show_size(loss.bytes)} of WAL)" if loss.bytes is not None else said
 
 
@@ -107,9 +126,11 @@ def _carried_on(wish: Wish, begun: Move, seen: Seen) -> Decision:
     old, new = seen.sites[begun.source], seen.sites[begun.target]
     if begun.kind is MoveKind.SWITCHOVER and not begun.promoting and old.leads and new.leads:
         raise _two((old, new), str(begun))
-    remarks = (f"this carries on the {begun}, which run {begun.id[:8]} has begun",)
+    remarks = [f"this carries on the {begun}, which run {begun.id[:8]} has begun"]
+    if wish.accept_unfenced:
+        remarks.append(_takes_the_risk(wish))
     move = replace(begun, unfenced=wish.accept_unfenced or begun.unfenced)
-    return Decision(move, "", Loss(None, None, "as it was decided before"), remarks, carried_on=True)
+    return Decision(move, "", Loss(None, None, "as it was decided before"), tuple(remarks), carried_on=True)
 
 
 def _served(seen: Seen, begun: Move | None, last_target: str) -> str:
@@ -266,6 +287,8 @@ def _well(kind: MoveKind, old: SiteSeen, new: SiteSeen, seen: Seen, rules: Rules
     on, wrong = f"{rules.name}: {kind} from {old.name} to {new.name}", []
     if not old.serves:
         wrong.append(f"{old.name} does not serve: its database takes no writes, or its door is not open")
+    elif old.cluster is not None and old.cluster.lsn is None:
+        wrong.append(f"the database of {old.name} says no position in its log: that nothing is lost could not be shown")
     if kind is MoveKind.SWITCHOVER:
         wrong += _unready(old, new, rules)
     elif new.cluster is None:
@@ -332,8 +355,12 @@ def _remarks(wish: Wish, seen: Seen, served: str, target: SiteSeen, begun: Move 
     if wish.accept_loss and loss.seconds != 0:
         said.append(f"{wish.by or 'somebody'} takes the loss: {wish.accept_loss}")
     if wish.accept_unfenced:
-        said.append(f"{wish.by or 'somebody'} takes the risk of a site that is not fenced: {wish.accept_unfenced}")
+        said.append(_takes_the_risk(wish))
     return tuple(said)
+
+
+def _takes_the_risk(wish: Wish) -> str:
+    return f"{wish.by or 'somebody'} takes the risk of a site that is not fenced: {wish.accept_unfenced}"
 
 
 def _behind_bytes(old: Cluster | None, new: Cluster) -> int | None:

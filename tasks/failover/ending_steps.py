@@ -12,7 +12,7 @@ from blocks.estate import OpenEstate
 from blocks.failovers import failover_plan
 from blocks.lease_keeper import KeptLease, await_lease
 from tasks.common.errors import Refused, SlipwayError, Unsafe
-from tasks.common.lease import Waiting, scope_of
+from tasks.common.lease import LeaseLost, Waiting, scope_of
 from tasks.common.lease_steps import holder
 from tasks.common.moves import ENDED, Closed, MoveKind
 from tasks.common.steps import ONCE
@@ -69,7 +69,9 @@ def taken_back_on_failure(work: Moving) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not work.account.changed or not work.move.planned or work.move.promoting:
+        # Whoever has the lease now carries the move on, or takes it back: this run may do neither.
+        lost = isinstance(error, LeaseLost)
+        if lost or not work.account.changed or not work.move.planned or work.move.promoting:
             work.account.state = _state_now(work, error)
             raise
         take_back(work, error)
@@ -106,7 +108,7 @@ def take_back(work: Moving, why: Exception) -> None:
 
 def _state_now(work: Moving, error: Exception) -> str:
     move = work.account.move
-    if not work.account.changed or move is None:
+    if not work.account.changed or move is None or isinstance(error, LeaseLost):
         return getattr(error, "state", "")
     if move.promoting:
         again = f"'slipway {work.kind} {work.request.failover} --to {move.target}'"

@@ -23,7 +23,7 @@ from tasks.common.steps import ONCE
 from tasks.common.units import show_duration
 from tasks.failover.carry import Tools, carry_out, look
 from tasks.failover.decide import decide as decided
-from tasks.failover.decide import show_loss
+from tasks.failover.decide import loss_on_record, show_loss
 from tasks.failover.model import Act, Done, Phase, Seen, Step
 from tasks.failover.report import Account
 from tasks.failover.request import MoveRequest
@@ -145,6 +145,8 @@ def decide(work: Moving) -> None:
     work.seen = look(work.tools)
     wish, begun = work.request.wish(work.kind), open_move(history)
     found = decided(wish, work.seen, work.tools.rules, holder(), begun, last_target(history))
+    if found.carried_on:
+        found = replace(found, loss=loss_on_record(found.move.id, history) or found.loss)
     # A run that was suspended comes here again, and must do what it has asked for.
     account = work.account
     account.decision, account.move = found, found.move
@@ -165,7 +167,8 @@ def on_record(work: Moving) -> None:
     """
     found = work.account.decision
     assert found is not None, "decide comes first"
-    if not found.carried_on:
+    # Who carries a move on may take a risk that nobody has taken before.
+    if not found.carried_on or found.move.unfenced:
         loss = {"loss_s": found.loss.seconds, "loss_bytes": found.loss.bytes, "loss": found.loss.how}
         facts = {**found.move.facts, **loss, "by": work.redact(work.account.by), "remarks": list(work.account.remarks)}
         work.note(DECIDED, facts)

@@ -104,7 +104,8 @@ def _deployed(
 def _trigger(flow: FlowSpec, given: Mapping[str, object]) -> Resource:
     """Return an automation that starts the flow's deployment, and belongs to it as 'prefect deploy' has it."""
     own = {key: value for key, value in given.items() if key not in ("name", "description", "parameters")}
-    asked = {"parameters": _templates(given["parameters"])} if "parameters" in given else {}
+    # As they stand in the file: so 'prefect deploy' has the server keep them, which fills them in at the event.
+    asked = {"parameters": given["parameters"]} if "parameters" in given else {}
     return Resource(
         Kind.AUTOMATION,
         str(given["name"]),
@@ -115,17 +116,6 @@ def _trigger(flow: FlowSpec, given: Mapping[str, object]) -> Resource:
             "trigger": _event_trigger(own),
         },
     )
-
-
-def _templates(found: object) -> object:
-    """Return parameters as the server keeps them: what is filled in from the event is marked as a template."""
-    if isinstance(found, Mapping) and "__prefect_kind" in found:
-        return found
-    if isinstance(found, Mapping):
-        return {key: _templates(value) for key, value in found.items()}
-    if isinstance(found, str) and "{{" in found:
-        return {"__prefect_kind": "jinja", "template": found}
-    return found
 
 
 def _alarms(estate: Estate) -> Iterator[Resource]:

@@ -33,10 +33,11 @@ COUNTS = {
     "engines": ("scale", "times"),
     "deliveries": ("deliveries",),
     "kills": ("kills", "hours"),
+    "leader-loss": ("losses", "crashes"),
 }
 """The figures, in order, and the numbers that each is measured with. The last of the lab's stops the worker."""
-LONG = {"kills"}
-"""Measured only where they are asked for: they take hours."""
+LONG = {"kills", "leader-loss"}
+"""Measured only where they are asked for: they take hours, or need root and a machine of their own."""
 console = Console(highlight=False)
 
 
@@ -75,6 +76,8 @@ def _wishes() -> argparse.Namespace:
     parser.add_argument("--deliveries", type=int, default=500, help="deliveries of webhooks in 10 s")
     parser.add_argument("--kills", type=int, default=20, help="moments of each phase at which each of them is killed")
     parser.add_argument("--hours", type=float, default=6.0, help="no kill begins later")
+    parser.add_argument("--losses", type=int, default=20, help="times that the leader's node is lost")
+    parser.add_argument("--crashes", type=int, default=10, help="times that the leader's postmaster is killed")
     parser.add_argument("--faults", type=int, default=3, help="releases with a fault")
     parser.add_argument("--releases", type=int, default=5, help="releases whose cost is measured")
     parser.add_argument("--again", type=int, default=4, help="releases whose cost is measured with a long past")
@@ -108,6 +111,7 @@ def _measure_all(lab: Lab, wishes: argparse.Namespace, others_load: float, serve
         fault,
         killed,
         kills,
+        leader_loss,
         memory,
         push,
         retention,
@@ -132,6 +136,7 @@ def _measure_all(lab: Lab, wishes: argparse.Namespace, others_load: float, serve
         "engines": (engines.CLAIM, lambda: engines.measure(place, sources.large[0], wishes.times)),
         "deliveries": (deliveries.CLAIM, lambda: deliveries.measure(place, wishes.deliveries)),
         "kills": (kills.CLAIM, lambda: kills.measure(wishes.kills, wishes.hours * 3600.0, say)),
+        "leader-loss": (leader_loss.CLAIM, lambda: leader_loss.measure(wishes.losses, wishes.crashes, say)),
     }
     figures: dict[str, Measured] = {}
     all_met = True

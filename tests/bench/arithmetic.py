@@ -5,7 +5,7 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 COMMANDS = ("build", "test", "end-to-end", "scan")
 """Kinds of evidence whose durations are those of commands; soaks and settling are told by their task's name."""
@@ -14,6 +14,9 @@ BETWEEN = "between the tasks"
 START_UP = "start of the run's process"
 
 _SLOT = re.compile(r":? ?\b(blue|green)\b[^:]*")
+PATRONI = r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) "
+POSTGRESQL = r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\.(\d{3}) UTC "
+"""How lines of their logs begin. Patroni's are in the machine's own time."""
 _HASH = re.compile(r" \(?[0-9a-f]{7,64}\)?$")
 _WAITED = re.compile(r": (watch|let it settle)\b")
 
@@ -212,3 +215,64 @@ def most_expensive(releases: Sequence[ReleaseTimes], count: int = 10) -> list[tu
 def measurably_slower(before: Sequence[float], after: Sequence[float]) -> bool:
     """Return whether the second median lies above everything that was measured before: beyond its spread."""
     return statistics.median(after) > max(before)
+
+
+def stamped(lines: Iterable[str], of: str) -> list[tuple[float, str]]:
+    """Return the lines that begin as `PATRONI` or `POSTGRESQL` has it, each with its time in seconds since 1970."""
+    found = []
+    for line in lines:
+        match = re.match(of, line)
+        if match is not None:
+            at = datetime.strptime(match[1], "%Y-%m-%d %H:%M:%S")  # noqa: DTZ007 - made aware in the next line
+            aware = at.replace(tzinfo=UTC) if of == POSTGRESQL else at.astimezone()
+            found.append((aware.timestamp() + int(match[2]) / 1000, line))
+    return found
+
+
+RECOVERY = ("lease", "lock", "promotion", "HAProxy", "client")
+"""What a recovery from a lost leader consists of, in order."""
+_TTL_S = 20.0
+
+
+def parts_of(
+    moments: Mapping[str, float],
+    leaders: Sequence[tuple[float, str]],
+    logs: Mapping[str, Sequence[str]],
+    haproxy: Sequence[tuple[float, str]],
+    offset_s: float,
+) -> dict[str, float | None]:
+    """Return how long each part of a recovery took, from the fault on; None where nothing says it.
+
+    Args:
+        moments: 'injecting' and 'recovered', in seconds of the monotonic clock.
+        leaders: when another node than before took writes, and which.
+        logs: of Patroni and its PostgreSQL, lines by node.
+        haproxy: when HAProxy began to send users to a node, and which.
+        offset_s: what the wall clock is ahead of the monotonic one.
+    """
+    began_s = moments["injecting"]
+    old = [node for at_s, node in leaders if at_s <= began_s][-1]
+    new = next((node for at_s, node in leaders if at_s > began_s), "")
+
+    def said(node: str, of: str, text: str) -> list[float]:
+        return [at - offset_s for at, line in stamped(logs.get(node, ()), of) if text in line]
+
+    def first(times: Iterable[float], after_s: float) -> float | None:
+        return next((at for at in times if at > after_s), None)
+
+    lock_s = first(said(new, PATRONI, "promoted self to leader"), began_s)
+    expires_s = max((at for at in said(old, PATRONI, "the leader with the lock") if at <= began_s), default=began_s)
+    released_s = first(said(old, PATRONI, "Leader key released"), began_s)
+    until = {
+        "lease": min(each for each in (released_s, lock_s, expires_s + _TTL_S) if each is not None),
+        "lock": lock_s,
+        "promotion": first(said(new, POSTGRESQL, "ready to accept connections"), lock_s or began_s),
+        "HAProxy": first((at for at, node in haproxy if node == new), began_s),
+        "client": moments.get("recovered"),
+    }
+    parts, at_s = dict[str, float | None](), began_s
+    for name in RECOVERY:
+        end_s = until[name]
+        parts[name] = None if end_s is None else end_s - at_s
+        at_s = at_s if end_s is None else end_s
+    return parts

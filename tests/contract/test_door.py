@@ -51,6 +51,8 @@ class World:
     """Return whether a user who comes now gets in."""
     stay: Callable[[], Callable[[], bool]]
     """A user gets in and stays; returns who says whether that user is still in."""
+    half_close: Callable[[], None]
+    """Nobody new gets in; who was in was not cut: there the run was killed that closed the door."""
     restart: Callable[[], None]
     silence: Callable[[], None]
 
@@ -75,7 +77,13 @@ def _memory(folder: Path) -> World:
     def silence() -> None:
         site.door_answers = False
 
-    return World(opened(DEFAULT), opened, lambda: site.door_open, lambda: lambda: site.door_open, lambda: None, silence)
+    def half_close() -> None:
+        site.door_open, site.inside = False, 1
+
+    def stay() -> Callable[[], bool]:
+        return lambda: site.door_open or site.inside > 0
+
+    return World(opened(DEFAULT), opened, lambda: site.door_open, stay, half_close, lambda: None, silence)
 
 
 @contextlib.contextmanager
@@ -109,6 +117,7 @@ def _haproxy(folder: Path) -> Iterator[World]:
             opened,
             lambda: _gets_in(port),
             lambda: _staying(port),
+            lambda: _half_close(folder),
             restart,
             lambda: _stop(processes[-1]),
         )
@@ -138,6 +147,14 @@ def _echoes() -> Iterator[int]:
 def _answers(place: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as probe:
         return probe.connect_ex(str(place)) == 0
+
+
+def _half_close(folder: Path) -> None:
+    (folder / "door.map").write_text(f"{KEY} closed\n")
+    with socket.socket(socket.AF_UNIX) as told:
+        told.connect(str(folder / "haproxy.sock"))
+        told.sendall(f"set map {folder / 'door.map'} {KEY} closed\n".encode())
+        assert not told.recv(1000).strip()
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
@@ -185,6 +202,19 @@ def test_closing_cuts_who_is_in(world: World) -> None:
     is_in = world.stay()
     world.door.close()
     assert not is_in()
+
+
+def test_door_behind_which_somebody_still_is_is_not_taken_for_closed(world: World) -> None:
+    is_in = world.stay()
+    world.half_close()
+    found = world.door.observe()
+    assert is_in()
+    assert found.open is None
+    assert not found.shut
+    assert "1 connections from before" in found.problem
+    world.door.close()
+    assert not is_in()
+    assert world.door.observe().shut
 
 
 @pytest.mark.parametrize("is_open", [False, True])

@@ -29,6 +29,7 @@ KINDS = [
             "cut",
             "fill",
             "read-only",
+            "freeze",
             "destroy-data",
             "destroy-data by hand",
             "flip-bytes",
@@ -51,6 +52,8 @@ def thing(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Thing]:
                 made = faults.network(kind)
             case "fill" | "read-only":
                 made = faults.disk(tmp_path, kind)
+            case "freeze":
+                made = faults.frozen_disk(tmp_path)
             case "destroy-data" | "destroy-data by hand":
                 made = faults.data_folder(tmp_path, rebuilt=kind == "destroy-data")
             case _:

@@ -136,6 +136,27 @@ def test_server_that_hangs_is_seen_by_everyone_who_would_have_come(cluster: Clus
     assert loss(log.operations, ids_of(address, "run1", "here")).lost == ()
 
 
+def test_commit_that_is_cut_off_while_it_waits_for_a_standby_is_not_acknowledged(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    address = cluster.database()
+    prepare(address, "run1", "here")
+    with cluster.as_superuser(address) as connection:
+        connection.execute("alter system set synchronous_standby_names = 'nobody'")
+        connection.execute("select pg_reload_conf()")
+        wait_until(
+            lambda: connection.execute("show synchronous_standby_names").fetchone() == ("nobody",), what="the setting"
+        )
+        with client(orders(tmp_path, address, reads_per_s=0, within_s=6)):
+            waiting = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'"
+            wait_until(lambda: (connection.execute(waiting).fetchone() or (0,))[0] >= 3, what="commits that wait")
+            os.kill(cluster.process.pid, signal.SIGINT)
+            cluster.process.wait()
+            time.sleep(0.5)  # so that what the server said last is read
+    results = {each.result for each in read_log(tmp_path / "client.jsonl").of(Kind.WRITE)}
+    assert Result.OK not in results and Result.UNKNOWN in results
+
+
 def test_requests_of_an_application_are_told_apart_by_their_answers(tmp_path: Path) -> None:
     status = [200]
     with answering(lambda _: plain(status[0])) as url:

@@ -38,7 +38,7 @@ def killed(place: DrillPlace, moment: str, log: Path) -> None:
     assert done.returncode == -signal.SIGKILL, log.read_text()[-3000:]
 
 
-@pytest.mark.parametrize("moment", sorted(MOMENTS))
+@pytest.mark.parametrize("moment", sorted(set(MOMENTS) - {"the first fault of two", "the second fault of two"}))
 def test_drill_that_is_killed_leaves_nothing_broken(place: DrillPlace, moment: str, tmp_path: Path) -> None:
     killed(place, moment, tmp_path / "log")
     if moment == "the fault":

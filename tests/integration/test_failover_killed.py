@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.failing_over import MovePlace, move_place
+from tests.support.failing_over import MemoryPlace, move_place
 from tests.support.moving import ADDRESSES, NAME
 
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.long]
@@ -27,12 +27,12 @@ MOMENTS = [
 
 
 @pytest.fixture
-def place(database_url: str, prefect_api: str) -> Iterator[MovePlace]:
+def place(database_url: str, prefect_api: str) -> Iterator[MemoryPlace]:
     with move_place(database_url, prefect_api) as place:
         yield place
 
 
-def killed(place: MovePlace, flow: str, to: str, number: int, when: str) -> None:
+def killed(place: MemoryPlace, flow: str, to: str, number: int, when: str) -> None:
     """A process of its own ran the flow, and died at its change of that number."""
     argv = [sys.executable, "-m", "tests.support.failing_over", flow, to, str(number), when]
     env = {**os.environ, "PREFECT_API_URL": place.api}
@@ -42,7 +42,7 @@ def killed(place: MovePlace, flow: str, to: str, number: int, when: str) -> None
 
 
 @pytest.mark.parametrize(("flow", "number", "when"), MOMENTS)
-def test_next_run_ends_what_a_killed_one_has_begun(place: MovePlace, flow: str, number: int, when: str) -> None:
+def test_next_run_ends_what_a_killed_one_has_begun(place: MemoryPlace, flow: str, number: int, when: str) -> None:
     with place.world() as world:
         if flow == "failover":
             world.sites["north"].answers = world.sites["north"].running = False

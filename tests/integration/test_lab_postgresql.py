@@ -1,16 +1,21 @@
 """The lab's PostgreSQL helper against the real programs."""
 
 import os
+import secrets
+import signal
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from blocks.postgresql import find_binaries
-from deployments.lab import postgresql
+from blocks.runtimes.supervisor_rpc import Supervisor
+from deployments.lab import files, postgresql
+from deployments.lab.programs import database_program
 from tasks.common.errors import Refused, Retryable
 from tests.support.postgresql import ROLE, SUPERUSER, Cluster, running_cluster
-from tests.support.processes import free_port
+from tests.support.processes import free_port, short_folder, wait_until
+from tests.support.supervisor import supervisord_in
 
 pytestmark = pytest.mark.server
 
@@ -165,3 +170,35 @@ def test_fresh_database_belongs_to_its_role_and_is_empty(database_url: str) -> N
     with psycopg.connect(database_url) as connection:
         assert connection.execute("select current_user").fetchone() == (ROLE,)
         assert connection.execute("select count(*) from pg_tables where schemaname = 'public'").fetchone() == (0,)
+
+
+def test_postgresql_whose_postmaster_was_killed_comes_back_under_the_labs_supervisord() -> None:
+    with short_folder() as folder:
+        folder.chmod(0o755)
+        (folder / "logs").mkdir()
+        (folder / "password").write_text(secrets.token_urlsafe(16))
+        postgresql.initialise(folder / "data", SUPERUSER, folder / "password")
+        port = free_port()
+        address = f"host=127.0.0.1 port={port} user={SUPERUSER} dbname=postgres"
+        program = database_program(folder / "data", port, folder / "sockets")
+        configuration = files.supervisord(folder, folder, [program])
+        (folder / "supervisord.conf").write_text(configuration.replace("supervisord.sock", "s.sock"))
+        with supervisord_in(folder) as supervisor:
+            rpc = Supervisor(supervisor.socket)
+            rpc.add("postgresql")
+            postgresql.wait_ready(port)
+            password = (folder / "password").read_text()
+            with psycopg.connect(address, password=password, autocommit=True) as connection:
+                connection.execute("select 1")
+                postmaster = int((folder / "data" / "postmaster.pid").read_text().splitlines()[0])
+                assert Path(f"/proc/{postmaster}/fd/0").readlink() == Path("/dev/null")
+                os.kill(postmaster, signal.SIGKILL)
+
+                def another() -> bool:
+                    lines = (folder / "data" / "postmaster.pid").read_text().splitlines()
+                    return bool(lines) and int(lines[0]) != postmaster
+
+                wait_until(another, within_s=60, what="another postmaster")
+                postgresql.wait_ready(port, within_s=60)
+            with psycopg.connect(address, password=password) as connection:
+                assert connection.execute("select 1").fetchone() == (1,)

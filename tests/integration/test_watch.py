@@ -18,7 +18,7 @@ from prefect.client.orchestration import get_client
 from blocks.server import PrefectServer
 from deployments.applying import carry_out, survey
 from tasks.failover.request import FailoverRequest
-from tests.support.failing_over import MovePlace, move_place
+from tests.support.failing_over import MemoryPlace, move_place
 from tests.support.moving import ADDRESSES, NAME
 from tests.support.prefect_server import flows_of, prefect_server
 from tests.support.processes import end, free_port, listens, running, wait_until
@@ -34,7 +34,7 @@ POINTS = ("east", "south", "west")
 class Ground:
     """What is looked at, and who looks."""
 
-    place: MovePlace
+    place: MemoryPlace
     stack: ExitStack
     ports: dict[str, int] = field(default_factory=dict)
     processes: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)

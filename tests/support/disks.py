@@ -6,6 +6,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from deployments.lab.sites.disks import mount
+from tasks.common.errors import Refused
 from tests.support.needs import missing, need
 
 
@@ -22,6 +24,22 @@ def small_disk(folder: Path, size_kib: int) -> Iterator[Path]:
     )
     if mounted.returncode != 0:
         missing(f"a small disk cannot be mounted here ({mounted.stderr.strip()})")
+    try:
+        yield folder
+    finally:
+        subprocess.run([str(need("umount")), str(folder)], check=True)
+
+
+@contextlib.contextmanager
+def loop_disk(folder: Path, size_mib: int) -> Iterator[Path]:
+    """Yield the folder, with a file system on a device of its own mounted on it; tmpfs cannot be frozen."""
+    if os.geteuid() != 0:
+        missing("only root can mount a disk")
+    image = folder.with_suffix(".img")
+    try:
+        mount(folder, image, size_mib)
+    except Refused as refusal:
+        missing(refusal.what)
     try:
         yield folder
     finally:

@@ -58,10 +58,60 @@ regions:
 
 @dataclass
 class MovePlace:
-    """An estate file, a ledger and a world that is kept in a file, so that it outlives processes."""
+    """A folder with an estate file, and the Prefect server that shows its flows.
+
+    Args:
+        folder: with the file `estate.yaml`.
+        api: of the Prefect server.
+        failover: name of what is moved.
+    """
 
     folder: Path
     api: str
+    failover: str = SHOP
+
+    def open(self) -> OpenEstate:
+        return open_estate(str(self.folder / "estate.yaml"))
+
+    def request(self, flow: str, **asked: Any) -> MoveRequest:
+        kind = FailoverRequest if flow == "failover" else MoveRequest
+        return kind.model_validate({"failover": self.failover, "estate": str(self.folder / "estate.yaml"), **asked})
+
+    def run(self, flow: str, **asked: Any) -> "Moved":
+        """A run of the flow has ended."""
+        with flows_of(self.api):
+            ended: Any = FLOWS[flow]
+            return Moved(self, ended(self.request(flow, **asked), return_state=True))
+
+    def begin(self, flow: str, **asked: Any) -> str:
+        """A run is started as the command line does it, until it waits for an answer; returns its id."""
+        with flows_of(self.api), get_client(sync_client=True) as client:
+            client.create_deployment(flow_id=client.create_flow(FLOWS[flow]), name=DEPLOYMENT)
+            run_id = start_run(flow, self.request(flow, **asked))
+            with pytest.raises(Pause):
+                self._work(client, flow, run_id)
+        return run_id
+
+    def go_on(self, flow: str, run_id: str) -> "Moved":
+        """The run that was answered is carried on, as by a worker, to its end."""
+        with flows_of(self.api), get_client(sync_client=True) as client:
+            with suppress(SlipwayError):
+                self._work(client, flow, run_id)
+            state = client.read_flow_run(UUID(run_id)).state
+            assert state is not None
+            return Moved(self, state)
+
+    def notes(self, limit: int = 50) -> list[MoveNote]:
+        """Return what is on record of the failover."""
+        return list(self.open().ledger.moves.history(self.failover, limit))
+
+    def _work(self, client: SyncPrefectClient, flow: str, run_id: str) -> None:
+        run = client.read_flow_run(UUID(run_id))
+        run_flow(FLOWS[flow], flow_run=run, parameters=run.parameters)
+
+
+class MemoryPlace(MovePlace):
+    """An estate file, a ledger and a world that is kept in a file, so that it outlives processes."""
 
     def describe(self, health: dict[str, str] | None = None, **plan: Any) -> None:
         """The estate file has the failover `shop`."""
@@ -96,50 +146,11 @@ class MovePlace:
         text = _ESTATE + yaml.safe_dump({"failovers": {SHOP: wanted}})
         (self.folder / "estate.yaml").write_text(text)
 
-    def open(self) -> OpenEstate:
-        return open_estate(str(self.folder / "estate.yaml"))
-
     @contextmanager
     def world(self) -> Iterator[MemoryWorld]:
         """The world may be changed within the block."""
         with opened("", self.folder / "world.json") as world:
             yield world
-
-    def request(self, flow: str, **asked: Any) -> MoveRequest:
-        kind = FailoverRequest if flow == "failover" else MoveRequest
-        return kind.model_validate({"failover": SHOP, "estate": str(self.folder / "estate.yaml"), **asked})
-
-    def run(self, flow: str, **asked: Any) -> "Moved":
-        """A run of the flow has ended."""
-        with flows_of(self.api):
-            ended: Any = FLOWS[flow]
-            return Moved(self, ended(self.request(flow, **asked), return_state=True))
-
-    def begin(self, flow: str, **asked: Any) -> str:
-        """A run is started as the command line does it, until it waits for an answer; returns its id."""
-        with flows_of(self.api), get_client(sync_client=True) as client:
-            client.create_deployment(flow_id=client.create_flow(FLOWS[flow]), name=DEPLOYMENT)
-            run_id = start_run(flow, self.request(flow, **asked))
-            with pytest.raises(Pause):
-                self._work(client, flow, run_id)
-        return run_id
-
-    def go_on(self, flow: str, run_id: str) -> "Moved":
-        """The run that was answered is carried on, as by a worker, to its end."""
-        with flows_of(self.api), get_client(sync_client=True) as client:
-            with suppress(SlipwayError):
-                self._work(client, flow, run_id)
-            state = client.read_flow_run(UUID(run_id)).state
-            assert state is not None
-            return Moved(self, state)
-
-    def notes(self, limit: int = 50) -> list[MoveNote]:
-        """Return what is on record of the failover."""
-        return list(self.open().ledger.moves.history(SHOP, limit))
-
-    def _work(self, client: SyncPrefectClient, flow: str, run_id: str) -> None:
-        run = client.read_flow_run(UUID(run_id))
-        run_flow(FLOWS[flow], flow_run=run, parameters=run.parameters)
 
 
 class Moved:
@@ -177,11 +188,11 @@ class Moved:
 
 
 @contextmanager
-def move_place(ledger: str, api: str) -> Iterator[MovePlace]:
+def move_place(ledger: str, api: str) -> Iterator[MemoryPlace]:
     """A place whose users are at north, which south follows."""
     with quick_folder() as folder:
         (folder / "dsn").write_text(ledger)
-        place = MovePlace(folder, api)
+        place = MemoryPlace(folder, api)
         place.describe()
         keep(two_sites("north", "south"), folder / "world.json")
         yield place

@@ -13,7 +13,7 @@ import psycopg
 
 from blocks.memory.fault import BROKEN
 from tasks.common.model import DriverSpec
-from tests.support.disks import small_disk
+from tests.support.disks import loop_disk, small_disk
 from tests.support.needs import missing, need
 from tests.support.postgresql import Cluster
 from tests.support.processes import wait_until
@@ -160,6 +160,30 @@ def disk(folder: Path, driver: str) -> Iterator[Thing]:
             return True
 
         yield Thing(DriverSpec(driver=driver, **{key: str(mounted)}), well)
+
+
+_WRITE = "import sys; open(sys.argv[1], 'w').write('x')"
+
+
+@contextlib.contextmanager
+def frozen_disk(folder: Path) -> Iterator[Thing]:
+    """A file system in a file. Who writes to it may hang for as long as it is frozen: a process of its own does."""
+    with loop_disk(folder / "disk", 8) as mounted:
+        writers: list[subprocess.Popen[bytes]] = []
+
+        def well() -> bool:
+            writer = subprocess.Popen([sys.executable, "-S", "-E", "-c", _WRITE, str(mounted / "file")])
+            writers.append(writer)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return writer.wait(1) == 0
+            return False
+
+        try:
+            yield Thing(DriverSpec(driver="freeze", mount=str(mounted)), well)
+        finally:
+            subprocess.run(["fsfreeze", "--unfreeze", str(mounted)], capture_output=True)
+            for each in writers:
+                each.wait(20)
 
 
 @contextlib.contextmanager

@@ -51,6 +51,8 @@ class Stand:
         rules: of the failover.
         before: called before each call of a driver that changes something, with its number from 1 and its name.
         after: called after each one that has returned.
+        pause: called where a run waits.
+        catch_up_s: how long a run waits for what may come about yet.
         calls: of the run that works now.
         written: ids of the writes that users got an acknowledgement for.
     """
@@ -62,6 +64,8 @@ class Stand:
     before: Callable[[int, str], None] = lambda number, name: None
     after: Callable[[int, str], None] = lambda number, name: None
     validate: Callable[[str], str] = lambda site: "users get answers"
+    pause: Callable[[float], object] = lambda pause_s: None
+    catch_up_s: float = 0.0
     calls: int = 0
     runs: int = 0
     written: list[str] = field(default_factory=list)
@@ -85,7 +89,7 @@ class Stand:
                 region, _Counted(cluster, self), _Counted(door, self), ADDRESSES[name], (host, int(port))
             )
         dns = _Counted(MemoryDns(MemoryDns.Settings(world="stand"), context), self)
-        return Tools(sites, dns, self.rules, self.validate, lambda pause_s: None, 0.0, 0.0, set())
+        return Tools(sites, dns, self.rules, self.validate, self.pause, self.catch_up_s, 0.0, set())
 
     def use(self) -> None:
         """Users write wherever they get in; never at two sites.

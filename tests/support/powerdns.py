@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 
 from deployments.lab.sites import texts
-from deployments.lab.sites.sites import make_zones
+from deployments.lab.sites.content import make_zones
 from tests.support.needs import need
 from tests.support.processes import free_port, running, wait_until
 

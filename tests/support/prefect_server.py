@@ -28,7 +28,7 @@ def prefect_server(folder: Path, port: int = 0) -> Iterator[str]:
     argv = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
     env = {"PREFECT_HOME": str(folder), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
     with running(argv, log=folder / "log", env=env):
-        wait_until(lambda: listens(port), within_s=90, what="the Prefect server")
+        wait_until(lambda: listens(port), within_s=240, what="the Prefect server")
         yield f"http://127.0.0.1:{port}/api"
 
 

@@ -1,4 +1,4 @@
-"""Asks the database server of the host that it runs on, past everything, whether it takes writes. Run as a program.
+"""Asks a database, such as that of the host that it runs on, whether it takes writes. Run as a program.
 
 Each line of the log is [began, ended, writable] by the machine's monotonic clock; writable is null for no answer.
 """

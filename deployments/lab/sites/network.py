@@ -85,8 +85,14 @@ class Network:
             with contextlib.suppress(FileNotFoundError):
                 (_RESOLVERS / name).rmdir()
         # Its other end went with the switch, unless there never was one.
-        if Path("/sys/class/net", self.topology.uplink).exists():
-            _run(["ip", "link", "delete", self.topology.uplink])
+        uplink = Path("/sys/class/net", self.topology.uplink)
+        if uplink.exists():
+            try:
+                _run(["ip", "link", "delete", self.topology.uplink])
+            except Refused:
+                # The kernel takes it away a while after the switch is gone, and may just have done so.
+                if uplink.exists():
+                    raise
 
     def command(self, host: str, argv: Sequence[str]) -> list[str]:
         """Return the argument list that runs a command on a host; what it resolves, the lab's DNS server answers."""

@@ -1,22 +1,18 @@
 """The two sites in the lab: started, looked at and ended. What they keep is thrown away at the next start."""
 
 import contextlib
-import fcntl
 import os
 import secrets
+import shlex
 import shutil
-import socket
-import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
 import httpx
-import psycopg
-from psycopg import sql
 from psycopg.pq import PGconn, Ping
 
 from blocks import shell
@@ -25,18 +21,18 @@ from blocks.runtimes.supervisor_rpc import Supervisor
 from blocks.users import as_user, find_user, own
 from deployments.lab import files
 from deployments.lab.files import Program
-from deployments.lab.sites import texts
-from deployments.lab.sites.network import NAMESPACES, Network, processes_in, require_namespaces
+from deployments.lab.sites import content, disks, ledger, machine, texts
+from deployments.lab.sites.content import DATABASE
+from deployments.lab.sites.network import Network, processes_in, require_namespaces
 from deployments.lab.sites.topology import (
-    APPLICATION_NAME,
     APPLICATION_PORT,
     DATABASE_NAME,
     DATABASE_PORT,
     DNS_API_PORT,
     DNS_PORT,
-    DOMAIN,
     INSTANCE_PORT,
     LEADER_PORT,
+    LEDGER,
     MEMBERS,
     PATRONI_PORT,
     SITES,
@@ -47,21 +43,14 @@ from deployments.lab.sites.topology import (
 from tasks.common.errors import Refused, Retryable
 
 ROOT = Path(__file__).resolve().parents[3]
-DATABASE = "campus"
-DNS_TTL_S = 5
 API_KEY = "dns-api-key"
 OBSERVER_DSN = "observer-dsn"
 PATRONICTL = ROOT / ".tools" / "patroni" / "bin" / "patronictl"
 _TOKEN = "campus-token"
-_MARK = "slw"
-_LOCK = Path("/run/slipway-sites.lock")
-_SCHEMA = Path("/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql")
 PYTHON = ROOT / ".tools" / "patroni" / "bin" / "python"
 _START_WITHIN_S = 60.0
-_LABS = 256
-# As a service manager starts servers. supervisord keeps a pipe open as their standard input, which the backends of a
-# PostgreSQL whose postmaster was killed wait on for ever: they hold its shared memory, and it cannot start again.
-_DEAF = ("sh", "-c", 'exec "$@" </dev/null', "sh")
+# Its first argument is a file for the number of the process, by which a drill knows it.
+_NOTED = ("sh", "-c", 'echo $$ >"$1"; shift; exec "$@"', "sh")
 
 
 class SiteLab:
@@ -70,12 +59,13 @@ class SiteLab:
     Args:
         var: the folder; everything is in its sub-folder `sites`.
         ends_with_us: the supervisor is killed when this process ends, however that happens.
+        own_disks: each node of site A has a small file system of its own; a drill may fill it.
     """
 
-    def __init__(self, var: Path, *, ends_with_us: bool = False) -> None:
+    def __init__(self, var: Path, *, ends_with_us: bool = False, own_disks: bool = False) -> None:
         self.home = var.absolute() / "sites"
-        self.mark = _MARK + sha256(str(self.home).encode()).hexdigest()[:6]
-        self._ends_with_us = ends_with_us
+        self.mark = machine.MARK + sha256(str(self.home).encode()).hexdigest()[:6]
+        self._ends_with_us, self._own_disks = ends_with_us, own_disks
 
     @property
     def run_folder(self) -> Path:
@@ -128,9 +118,9 @@ class SiteLab:
         if self.is_up():
             return
         require_namespaces()
-        _require_programs()
-        with _locked():
-            sweep()
+        machine.require_programs(PYTHON, content.SCHEMA)
+        with machine.locked():
+            machine.sweep()
             self.down()
             self._prepare()
             say("making the network of the two sites")
@@ -138,9 +128,9 @@ class SiteLab:
             self._write_files()
             self._start_supervisord()
         say("starting etcd, HAProxy, PowerDNS and Patroni")
-        for name in ("etcd-a", "etcd-b", "edge-a", "edge-b", "dns", "a1"):
+        for name in ("etcd-a", "etcd-b", "edge-a", "edge-b", "dns", LEDGER, "a1"):
             self.supervisor.add(name)
-        self._await("dns", self._create_zone)
+        self._await("dns", self._creates_zone)
         # It leads, as it was the first: the others come when it has begun to make the database.
         self._await("a1", (self.data("a1") / "PG_VERSION").exists)
         for name in ("a2", "a3"):
@@ -149,11 +139,14 @@ class SiteLab:
         self._await("edge-a", self._leads_through_edge)
         for name in ("b1", "b2", "app-a", "app-b"):
             self.supervisor.add(name)
-        self._create_database()
+        passwords = {role: self.secret(role) for role in (DATABASE, texts.OBSERVER)}
+        system_id = content.create_database(self.dsn("a1", texts.SUPERUSER, "postgres"), passwords)
+        _write(self.home / "system-id", system_id)
         for name in (*MEMBERS["a"][1:], *MEMBERS["b"][1:]):
             self._await(name, lambda name=name: self._streams(name))  # type: ignore[misc]
         self._await("a1", self._is_synchronous)
         self._await("app-a", lambda: self._serves("a"))
+        self.supervisor.add("client")
 
     def down(self) -> bool:
         """Nothing of the sites runs, and nothing of their network is left; returns whether anything did.
@@ -165,6 +158,7 @@ class SiteLab:
         """
         was_up = self.is_up()
         Network(Topology(0, self.mark), self.home).remove()
+        disks.unmount_all(self.home)
         shutil.rmtree(self.run_folder, ignore_errors=True)
         return was_up
 
@@ -190,16 +184,33 @@ class SiteLab:
 
     def data(self, name: str) -> Path:
         """Return the folder of a node's database."""
-        return self.home / "nodes" / name / "data"
+        return self.disk(name) / "data"
+
+    def disk(self, name: str) -> Path:
+        """Return the folder that a node's own file system is mounted on, where it has one."""
+        return self.home / "nodes" / name / "disk"
 
     def patroni_file(self, name: str) -> Path:
         """Return a node's configuration, which patronictl reads, too."""
         return self.home / "nodes" / name / "patroni.yml"
 
+    def pid_file(self, name: str) -> Path:
+        """Return the file with the number of a node's Patroni."""
+        return self.home / "nodes" / name / "patroni.pid"
+
+    @property
+    def system_id(self) -> str:
+        """Return the system identifier of the database, which is the same at both sites."""
+        return (self.home / "system-id").read_text()
+
     def dsn(self, host: str, user: str = DATABASE, database: str = DATABASE) -> str:
         """Return the address, password included, of the database on a node or by a name that users resolve."""
         place = host if host == DATABASE_NAME else self.address(host)
         return f"postgresql://{user}:{self.secret(user)}@{place}:{DATABASE_PORT}/{database}?connect_timeout=2"
+
+    def reference(self, name: str) -> str:
+        """Return the reference to the address of a node's database, the ledger's, or the one that users have."""
+        return f"file:{self.home / 'secrets' / name}-dsn"
 
     def role(self, name: str) -> str:
         """Return what Patroni says a node is; '' where it does not answer."""
@@ -251,7 +262,8 @@ class SiteLab:
         for name in ("logs", "secrets", "instances"):
             (self.home / name).mkdir(parents=True)
         (self.home / "secrets").chmod(0o700)
-        for name in (texts.SUPERUSER, texts.REPLICATOR, texts.OBSERVER, texts.API_USER, DATABASE, API_KEY, _TOKEN):
+        users = (texts.SUPERUSER, texts.REPLICATOR, texts.OBSERVER, texts.API_USER, DATABASE, ledger.USER)
+        for name in (*users, API_KEY, _TOKEN):
             _write(self.home / "secrets" / name, secrets.token_urlsafe(24))
         observer = f"postgresql://{texts.OBSERVER}:{self.secret(texts.OBSERVER)}@/postgres"
         _write(self.home / "secrets" / OBSERVER_DSN, observer)
@@ -260,9 +272,13 @@ class SiteLab:
             own(self.home / name, user)
         for name in (member for members in MEMBERS.values() for member in members):
             own(self.home / "nodes" / name, user)
+            if self._own_disks and name in MEMBERS["a"]:
+                disks.mount(self.disk(name), self.home / "nodes" / name / "disk.img")
+            own(self.disk(name), user)
             own(self.data(name), user)
         own(self._dns_folder, user)
-        _write(self.home / "number", str(_free_number()))
+        _write(self.home / "number", str(machine.free_number()))
+        ledger.prepare(self.home, self.topology)
 
     def _write_files(self) -> None:
         topology, user = self.topology, find_user(USERS)
@@ -276,7 +292,7 @@ class SiteLab:
             config = texts.edge(topology, site, self.edge_socket(site), self.door(site))
             _write(self.home / "edges" / site / "haproxy.cfg", config)
         zones = self._dns_folder / "zones.sqlite3"
-        make_zones(zones)
+        content.make_zones(zones)
         server = texts.DnsServer(
             topology.address("dns"), DNS_PORT, DNS_API_PORT, topology.everything, zones, self._dns_folder
         )
@@ -284,7 +300,24 @@ class SiteLab:
         _write(self._dns_folder / "pdns.conf", settings, user.pw_uid if user else None)
         if user is not None:
             os.chown(zones, user.pw_uid, user.pw_gid)
+        self._write_addresses()
         _write(self.home / "supervisord.conf", files.supervisord(self.run_folder, self.home, self._programs()))
+
+    def _write_addresses(self) -> None:
+        """What Slipway asks, and drills start, is in files of its own; see `estate`."""
+        found = {DATABASE: self.dsn(DATABASE_NAME), LEDGER: ledger.dsn(self.topology, self.secret(ledger.USER))}
+        # This machine does not ask the lab's DNS server: the address that it gives stands beside the name.
+        found[f"{DATABASE}-{SITES[0]}"] = f"{found[DATABASE]}&hostaddr={self.address('edge-a', WAN)}"
+        control = [sys.executable, "-m", "supervisor.supervisorctl", "-s", f"unix://{self.run_folder}/supervisord.sock"]
+        for site in SITES:
+            found[f"edge-{site}"] = f"{found[DATABASE]}&hostaddr={self.address(f'edge-{site}', WAN)}"
+        for name in (member for members in MEMBERS.values() for member in members):
+            found[name] = self.dsn(name)
+            start = self.patroni_file(name).parent / "start"
+            start.write_text(f"#!/bin/sh\nexec {shlex.join(control)} start {name}\n")
+            start.chmod(0o755)
+        for name, address in found.items():
+            _write(self.home / "secrets" / f"{name}-dsn", address)
 
     def _programs(self) -> list[Program]:
         user = as_user(find_user(USERS))
@@ -292,14 +325,36 @@ class SiteLab:
         def on(host: str, argv: list[str], *, restarts: bool = True, **env: str) -> Program:
             return Program(host, self.network.command(host, argv), env, restarts=restarts)
 
-        found = [on("dns", [*user, "pdns_server", f"--config-dir={self._dns_folder}"])]
+        found = [
+            on("dns", [*user, "pdns_server", f"--config-dir={self._dns_folder}"]),
+            on(LEDGER, ledger.command(self.home, self.topology)),
+            # So that somebody writes something: the age of the newest write says what a failover would lose.
+            on(
+                "client",
+                [sys.executable, "-m", "deployments.cli", "heartbeat", self.reference(DATABASE)],
+                PYTHONPATH=str(ROOT),
+            ),
+        ]
         for site, members in MEMBERS.items():
             found.append(on(f"etcd-{site}", [*user, *texts.etcd(self.topology, site, self.home / f"etcd-{site}")]))
             # As root: it reads the state that Slipway, as root in the lab, writes, and makes its own socket.
             found.append(on(f"edge-{site}", ["haproxy", "-db", "-f", str(self.home / "edges" / site / "haproxy.cfg")]))
             # As upstream's unit file has it (Restart=no): what has died is for the other nodes, and for people.
             found += [
-                on(name, [*user, *_DEAF, str(PYTHON), "-m", "patroni", str(self.patroni_file(name))], restarts=False)
+                on(
+                    name,
+                    [
+                        *user,
+                        *_NOTED,
+                        str(self.pid_file(name)),
+                        *files.DEAF,
+                        str(PYTHON),
+                        "-m",
+                        "patroni",
+                        str(self.patroni_file(name)),
+                    ],
+                    restarts=False,
+                )
                 for name in members
             ]
             found.append(
@@ -334,37 +389,9 @@ class SiteLab:
 
         self._await("supervisord", answers)
 
-    def _create_zone(self) -> bool:
-        """The zone is on the DNS server, and its names point at site A; returns false while the server is away."""
-        api = f"http://{self.address('dns')}:{DNS_API_PORT}/api/v1/servers/localhost/zones"
-        place = self.address("edge-a", WAN)
-        names = [
-            {"name": f"{name}.", "type": "A", "ttl": DNS_TTL_S, "records": [{"content": place, "disabled": False}]}
-            for name in (APPLICATION_NAME, DATABASE_NAME)
-        ]
-        zone = {"name": f"{DOMAIN}.", "kind": "Native", "nameservers": [f"ns.{DOMAIN}."], "rrsets": names}
-        with contextlib.suppress(httpx.TransportError):
-            return httpx.post(api, json=zone, headers={"X-API-Key": self.secret(API_KEY)}, timeout=2).status_code == 201
-        return False
-
-    def _create_database(self) -> None:
-        with psycopg.connect(self.dsn("a1", texts.SUPERUSER, "postgres"), autocommit=True) as connection:
-            for role, clause in ((DATABASE, ""), (texts.OBSERVER, " in role pg_monitor")):
-                password = connection.pgconn.encrypt_password(
-                    self.secret(role).encode(), role.encode(), b"scram-sha-256"
-                ).decode()
-                connection.execute(
-                    sql.SQL("create role {} login password {}" + clause).format(
-                        sql.Identifier(role), sql.Literal(password)
-                    )
-                )
-            # A node's own history is in a file; see docs/how-to/connect-sites.md.
-            connection.execute(
-                sql.SQL("grant execute on function pg_read_file(text, bigint, bigint, boolean) to {}").format(
-                    sql.Identifier(texts.OBSERVER)
-                )
-            )
-            connection.execute(sql.SQL("create database {0} owner {0}").format(sql.Identifier(DATABASE)))
+    def _creates_zone(self) -> bool:
+        server = f"{self.address('dns')}:{DNS_API_PORT}"
+        return content.create_zone(server, self.secret(API_KEY), self.address("edge-a", WAN))
 
     def _await(self, name: str, ready: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _START_WITHIN_S
@@ -377,59 +404,6 @@ class SiteLab:
                     next_action=f"read {self.logs(name)}; 'slipway sites down', then start them again",
                 )
             time.sleep(0.1)
-
-
-def make_zones(database: Path) -> None:
-    """The file is a database for PowerDNS, without zones. *Idempotent:* no."""
-    with contextlib.closing(sqlite3.connect(database)) as connection:
-        connection.executescript(_SCHEMA.read_text())
-
-
-def sweep() -> tuple[str, ...]:
-    """Nothing is left of sites whose supervisor has ended; returns their marks. *Idempotent:* yes.
-
-    Raises:
-        Unsafe: a process did not end.
-    """
-    switches = sorted(NAMESPACES.glob(f"{_MARK}??????-{SWITCH}")) if NAMESPACES.is_dir() else []
-    dead = [path.name.partition("-")[0] for path in switches if not processes_in([path.name])]
-    for mark in dead:
-        Network(Topology(0, mark), NAMESPACES).remove()
-    return tuple(dead)
-
-
-@contextlib.contextmanager
-def _locked() -> Iterator[None]:
-    """Nobody else on this machine looks for dead sites, or chooses addresses, for the length of a `with`."""
-    descriptor = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _free_number() -> int:
-    """Return the number of a lab whose addresses nobody on this machine has."""
-    for number in range(_LABS):
-        with socket.socket() as probe:
-            try:
-                probe.bind((Topology(number, "").address("operator"), 0))
-            except OSError:
-                return number
-    raise Refused("all networks for sites are taken", on="198.18.0.0/16", next_action="end some: slipway sites down")
-
-
-def _require_programs() -> None:
-    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-    missing = [name for name in ("etcd", "haproxy", "pdns_server", "setpriv") if not shutil.which(name, path=path)]
-    missing += [str(file) for file in (PYTHON, _SCHEMA) if not file.exists()]
-    if missing:
-        raise Refused(
-            f"the two sites need what is not installed: {', '.join(missing)}",
-            on="this machine",
-            next_action="'make programs' installs what they need",
-        )
 
 
 def _write(path: Path, text: str, owner: int | None = None) -> None:

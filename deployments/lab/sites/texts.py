@@ -126,7 +126,7 @@ def _dynamic(topology: Topology, site: str) -> dict[str, Any]:
         "postgresql": {
             "use_pg_rewind": True,
             "parameters": {
-                "max_connections": 100,
+                "max_connections": 300,
                 "shared_buffers": "32MB",
                 "wal_keep_size": "128MB",
                 # A site that is away must not fill the disk of the one that works.
@@ -204,6 +204,8 @@ backend {name}
   mode tcp
   option httpchk GET {path}
   http-check expect status 200
+  # Who waits for a primary and gives up must not be let in before who still waits.
+  option abortonclose
   default-server inter 1s fastinter 250ms downinter 500ms fall 2 rise 1 on-marked-down shutdown-sessions
 """
 _APPLICATION = """\
@@ -225,7 +227,9 @@ frontend health
 
 
 def _frontend(name: str, mode: str, port: int, backend: str, door: Path | None = None) -> str:
-    closed = f"  tcp-request connection reject if {{ str({DOOR_KEY}),map({door},closed) -m str closed }}\n"
+    # Whoever comes by HTTP may keep a connection: each request asks anew.
+    rule = "tcp-request connection reject" if mode == "tcp" else "http-request reject"
+    closed = f"  {rule} if {{ str({DOOR_KEY}),map({door},closed) -m str closed }}\n"
     return f"frontend {name}\n  mode {mode}\n  bind :{port}\n{closed if door else ''}  default_backend {backend}\n"
 
 

@@ -13,6 +13,8 @@ SWITCH = "switch"
 """The namespace that the cables of all hosts end in: a bridge a network."""
 OPERATOR = "operator"
 """This machine itself, in the wide area network."""
+LEDGER = "ledger"
+"""The host of Slipway's own database, outside of both sites: without it nothing moves."""
 DOMAIN = "campus.test"
 """The zone that the lab's DNS server is the authority of; the top level is reserved for tests (RFC 2606)."""
 APPLICATION_NAME = DOMAIN
@@ -103,7 +105,7 @@ class Topology:
             return Leg(network, f"{_BLOCK}.{self.number}.{_OFFSETS[network] + position}")
 
         legs: dict[str, Sequence[Leg]] = {
-            name: (leg(WAN, position),) for position, name in enumerate((OPERATOR, "dns", "client", "watch"), 1)
+            name: (leg(WAN, position),) for position, name in enumerate((OPERATOR, "dns", "client", "watch", LEDGER), 1)
         }
         for index, site in enumerate(SITES):
             legs[f"edge-{site}"] = (leg(WAN, 10 + index), leg(site, 1))

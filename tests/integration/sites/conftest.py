@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tasks.common.errors import SlipwayError
 from tests.support.processes import short_folder
 from tests.support.sites import Sites, running_sites
 
@@ -18,7 +19,21 @@ def both_sites() -> Iterator[Sites]:
 @pytest.fixture
 def sites(both_sites: Sites) -> Sites:
     """The two sites, whole; the test before may have left them otherwise."""
-    if not both_sites.is_whole():
+    if not _are_whole(both_sites):
         both_sites.lab.down()
         both_sites.lab.up(print)
     return both_sites
+
+
+@pytest.fixture(scope="session")
+def sites_on_disks() -> Iterator[Sites]:
+    """Two sites whose nodes of site A have small disks of their own, to be broken."""
+    with short_folder() as folder, running_sites(folder, own_disks=True) as sites:
+        yield sites
+
+
+def _are_whole(sites: Sites) -> bool:
+    try:
+        return sites.is_whole()
+    except (SlipwayError, AssertionError):
+        return False

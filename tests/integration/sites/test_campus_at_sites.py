@@ -55,3 +55,16 @@ def test_users_get_campus_at_the_other_site_once_that_has_taken_over(sites: Site
     wait_until(lambda: _serving(sites) == "b", what="campus at site B")
     assert "Weather for sailors" in _as_a_user(sites, "/api/v1/courses")
     wait_until(lambda: _takes_writes(sites, "b") and not _takes_writes(sites, "a"), what="what is told to watchers")
+
+
+def test_who_kept_a_connection_gets_no_further_request_through_a_closed_door(sites: Sites) -> None:
+    connection = http.client.HTTPConnection(sites.edge("a"), 80, timeout=5)
+    connection.request("GET", "/health/ready", headers={"Host": APPLICATION_NAME})
+    assert connection.getresponse().read()
+    kept = connection.sock
+    sites.door("a").close()
+    with pytest.raises((http.client.HTTPException, ConnectionError)):
+        connection.request("GET", "/health/ready", headers={"Host": APPLICATION_NAME})
+        assert connection.sock is kept, "it is the same connection"
+        connection.getresponse()
+    sites.door("a").open()

@@ -13,6 +13,7 @@ from tests.bench.arithmetic import (
     Task,
     measurably_slower,
     most_expensive,
+    parts_of,
     percentile,
     ratios,
 )
@@ -132,3 +133,32 @@ def test_most_expensive_step_comes_first_with_how_often_it_is_taken() -> None:
 def test_slower_is_what_lies_above_everything_measured_before() -> None:
     assert measurably_slower([1.0, 1.2, 1.1], [1.3, 1.0, 1.4])
     assert not measurably_slower([1.0, 1.5, 1.1], [1.3, 1.4, 1.2])
+
+
+def _at(second: float) -> str:
+    return f"2026-11-23 12:00:{int(second):02},{round(second % 1 * 1000):03}"
+
+
+def test_recovery_is_told_apart_by_what_it_was_spent_on() -> None:
+    offset_s = datetime.strptime("2026-11-23 12:00:00", "%Y-%m-%d %H:%M:%S").astimezone().timestamp()
+    ready = datetime.fromtimestamp(offset_s + 30.8, UTC)
+    logs = {
+        "a1": [
+            f"{_at(9.0)} INFO: no action. I am (a1), the leader with the lock",
+            "Traceback (most recent call last):",
+        ],
+        "a2": [
+            f"{_at(2.0)} INFO: promoted self to leader by acquiring session lock",
+            f"{_at(30.5)} INFO: promoted self to leader by acquiring session lock",
+            f"{ready:%Y-%m-%d %H:%M:%S}.800 UTC [12] LOG:  database system is ready to accept connections",
+        ],
+    }
+    moments = {"injecting": 10.0, "recovered": 31.5}
+    found = parts_of(moments, [(1.0, "a1"), (30.9, "a2")], logs, [(3.0, "a2"), (31.2, "a2")], offset_s)
+    rounded = {name: None if value is None else round(value, 2) for name, value in found.items()}
+    assert rounded == {"lease": 19.0, "lock": 1.5, "promotion": 0.3, "HAProxy": 0.4, "client": 0.3}
+    logs["a1"].append(f"{_at(11.0)} INFO: Leader key released")
+    found = parts_of(moments, [(1.0, "a1"), (30.9, "a2")], logs, [], offset_s)
+    assert found["HAProxy"] is None
+    assert (round(found["lease"] or 0, 2), round(found["lock"] or 0, 2)) == (1.0, 19.5)
+    assert sum(each for each in found.values() if each is not None) == pytest.approx(21.5)

@@ -82,7 +82,7 @@ DRIVERS: dict[str, dict[str, type[BaseModel]]] = {
     "backup": {"pgbackrest": Anything},
     "database": {"postgresql": Anything},
     "scratch": {"postgresql": Anything},
-    "cluster": {"patroni": Anything},
+    "cluster": {"patroni": Anything, "rds": Anything},
     "door": {"haproxy": Anything},
     "dns": {"powerdns": Anything},
     "visitor": {"http": Anything},

@@ -40,7 +40,17 @@ def cluster(**more: Any) -> DrillCluster:
         "id": SYSTEM_ID,
         "address": "env:DATABASE",
         "nodes": nodes,
-        "facts": {"etcd": "10.0.1.1", "router": "10.0.2.1", "port_1": "1", "port_2": "2", "port_3": "3"},
+        "facts": {
+            "etcd": "10.0.1.1",
+            "router": "10.0.2.1",
+            "port_1": "1",
+            "port_2": "2",
+            "port_3": "3",
+            "switch": "sw",
+            "link": "edge-a.a",
+            "dsn_file": "/srv/dsn",
+            "quiet_table": "archived",
+        },
         "objectives": {"rto": "1m", "rpo": "0s"},
         **more,
     }

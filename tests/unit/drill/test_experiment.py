@@ -8,13 +8,16 @@ from tests.unit.common.files import DRIVERS, example, mistakes_in, settings_mode
 from tests.unit.drill.examples import NAMES, experiment, load, text
 
 SCENARIOS = {
-    "postmaster-killed": Outcome.RECOVERS,
+    "postmaster-killed": Outcome.FAILS_OVER,
     "node-lost": Outcome.FAILS_OVER,
     "instance-killed": Outcome.RECOVERS,
     "all-instances-killed": Outcome.RECOVERS,
     "disk-full": Outcome.PERSON,
     "disk-read-only": Outcome.FAILS_OVER,
+    "disk-stalled": Outcome.PERSON,
+    "page-corrupt": Outcome.RECOVERS,
     "leader-stalled": Outcome.FAILS_OVER,
+    "site-lost": Outcome.FAILS_OVER,
     "leader-without-etcd": Outcome.FAILS_OVER,
     "leader-without-replicas": Outcome.RECOVERS,
     "leader-without-clients": Outcome.PERSON,

@@ -1,8 +1,12 @@
 """The verdict: what was planted in a log is found, and nothing that was not seen is a pass."""
 
+import re
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tasks.common.drills import DrillObjectives, Figure, Outcome, Phase
 from tasks.drill.judge import (
@@ -12,6 +16,7 @@ from tasks.drill.judge import (
     improvements,
     judge,
     look,
+    milestones,
     outcome_of,
     served,
     spread,
@@ -24,7 +29,7 @@ from tests.unit.drill.examples import experiment
 from tests.unit.drill.logs import log
 
 OBJECTIVES = DrillObjectives.model_validate({"rto": "1m", "rpo": "0s"})
-MOMENTS = {"injected": 10.0, "undone": 50.0}
+MOMENTS = {"injecting": 10.0, "injected": 10.0, "undone": 50.0}
 FAILED_OVER = log(70, [(10, 30)], {"a1": (0, 10), "a2": (30, 70)}, {"a1": (10, 52)})
 
 
@@ -56,9 +61,24 @@ def test_outcome_is_that_of_the_time_before_the_undoing() -> None:
     assert outcome_of(log(70), 10, 50, 5) is Outcome.RECOVERS
 
 
+def test_what_no_driver_undoes_is_for_a_person_though_everybody_was_served() -> None:
+    served_all_the_time = log(70)
+    assert judged(served_all_the_time).outcome is Outcome.RECOVERS
+    assert judged(served_all_the_time, by_hand=("restore it",)).outcome is Outcome.PERSON
+
+
+def test_report_says_what_a_person_does_where_nobody_and_nothing_mends_it() -> None:
+    full = experiment("disk-full")
+    found = judged(log(90, [(10, 80)]), name="disk-full", moments={"injected": 10.0, "undone": 79.0})
+    assert found.problems == ()
+    assert improvements([found], full) == (
+        f"nothing and nobody mends this by itself; a person does: {full.person_does}",
+    )
+
+
 def test_person_who_must_act_is_a_pass_where_that_was_expected_and_no_rto_is_judged() -> None:
     waits = log(90, [(10, 80)])
-    moments = {"injected": 10.0, "undone": 80.0}
+    moments = {"injecting": 10.0, "injected": 10.0, "undone": 80.0}
     assert judged(waits, name="disk-full", moments=moments).problems == ()
     wrong = judged(waits, moments=moments).problems
     assert any("a-person-must-act, and fails-over was expected" in each for each in wrong)
@@ -143,13 +163,10 @@ def test_service_is_back_only_after_an_outage_and_for_long_enough() -> None:
 def test_spread_over_rounds_is_that_of_all_of_them() -> None:
     found = spread([19.0, 23.0, 20.0])
     assert found is not None
-    assert (found.count, found.least_s, found.median_s, round(found.mean_s, 1), found.largest_s) == (
-        3,
-        19,
-        20,
-        20.7,
-        23,
-    )
+    assert (found.count, found.least_s, found.median_s, round(found.mean_s, 1)) == (3, 19, 20, 20.7)
+    assert (found.ninety_percent_s, found.largest_s) == (23, 23)
+    many = spread([float(each) for each in range(1, 21)])
+    assert many is not None and many.ninety_percent_s == 18
     assert spread([]) is None
 
 
@@ -170,10 +187,44 @@ def test_report_says_the_verdict_first_and_shows_when_what_has_happened() -> Non
         "RTO of writes 2 times",
         "Average recovery time of the last 2 drills: 22.0 s",
         "a1 at -10.0 s, a2 at +20.0 s",
+        "objective    60.00 s ████",
+        "round 1     20.01 s █████████████████ failed",
+        "2026-01-01   23.00 s ███████████████████ failed",
     ):
         assert each in made
-    assert "Patroni" not in made
+    assert "Patroni" not in made and "ended early" not in made
     assert headline(experiment(), []) == "node-lost: nothing was injected"
+
+
+def test_what_has_happened_is_what_the_log_says_of_the_outage_that_counts() -> None:
+    found = milestones(log(70, [(10, 30), (40, 41)], {"a1": (0, 10), "a2": (30, 70)}), 10.0, 5.0)
+    assert {what: round(at_s, 1) for what, at_s in found.items()} == {
+        "detected": 10.0,
+        "promoted": 30.0,
+        "recovered": 30.0,
+    }
+    assert milestones(log(70), 10.0, 5.0) == {}
+    assert "recovered" not in milestones(log(40, [(10, 40)]), 10.0, 5.0)
+    shown = judged().moments
+    assert (shown["injected"], round(shown["recovered"])) == (10.0, 30)
+
+
+def test_drill_that_has_ended_early_says_why() -> None:
+    with_it = {"timeline": "", "before": [], "evidence": "", "redact": str}
+    made = report(experiment(), OBJECTIVES, [judged()], problem="Refused: no disk", **with_it)  # type: ignore[arg-type]
+    assert "**It has ended early.** Refused: no disk" in made
+    again = f"Failed (drill): {headline(experiment(), [judged()])}"
+    assert "ended early" not in report(experiment(), OBJECTIVES, [judged()], problem=again, **with_it)  # type: ignore[arg-type]
+
+
+@given(moments=st.dictionaries(st.sampled_from(["steady", "detected", "promoted", "recovered"]), st.floats(0, 70)))
+def test_words_on_the_picture_never_lie_on_each_other(moments: dict[str, float]) -> None:
+    made = svg(FAILED_OVER, {**MOMENTS, **moments}, "title")
+    words = re.findall(r'<text x="([0-9.]+)" y="([0-9.]+)" font-size="11" fill="#[0-9a-f]+">([^<]+)<', made)
+    spans = [(float(y), float(x), float(x) + 6 * len(text)) for x, y, text in words]
+    for (y, left, right), (other_y, other_left, _) in pairwise(sorted(spans)):
+        assert y != other_y or right < other_left, words
+        assert left >= 0 and right <= 960
 
 
 def test_picture_shows_every_node_and_every_moment() -> None:

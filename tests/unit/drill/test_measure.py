@@ -20,6 +20,7 @@ from tasks.drill.measure import (
     share_percent,
     unseen_s,
     writable_together,
+    written_since,
 )
 from tasks.drill.model import NodeState
 
@@ -120,6 +121,11 @@ def test_write_that_failed_and_is_there_all_the_same_is_named() -> None:
     assert loss([operation(1, Result.FAIL)], {"000001"}).failed_there == ("000001",)
 
 
+def test_write_that_is_there_and_not_in_the_log_is_named() -> None:
+    found = loss([operation(1), operation(2)], {"000001", "000002", "000003"})
+    assert (found.lost, found.unsent_there) == ((), ("000003",))
+
+
 def test_reads_are_never_lost() -> None:
     assert loss([operation(1, Result.OK, Kind.READ)], set()).lost == ()
 
@@ -142,6 +148,20 @@ def test_leader_that_hands_over_is_no_split_brain() -> None:
     samples = watched("a1", (0, W), (1, W), (2, R), (3, R)) + watched("a2", (0, R), (1.5, R), (2.5, W))
     assert writable_together(samples) == ()
     assert [node for _, node in leaders(samples)] == ["a1", "a2"]
+
+
+def test_old_leader_behind_a_closed_entrance_is_no_split_brain_and_no_silence() -> None:
+    states = (1.0, NodeState.WRITABLE), (2.0, NodeState.SHUT), (3.0, NodeState.SHUT)
+    old, new = watched("a1", *states), watched("b1", (2.0, NodeState.WRITABLE), (3.0, NodeState.WRITABLE))
+    assert writable_together([*old, *new]) == ()
+    assert unseen_s([*old, *new])["a1"] == 0
+
+
+def test_what_was_acknowledged_since_a_moment_is_listed_for_repair() -> None:
+    known = [operation(number) for number in range(10)]
+    bad, read = operation(10, Result.UNKNOWN), operation(11, kind=Kind.READ)
+    since = written_since([*known, bad, read], known[6].ended_s)
+    assert since == tuple(each.id for each in known[6:])
 
 
 def test_answer_that_took_too_long_leaves_it_open() -> None:

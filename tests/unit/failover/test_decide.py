@@ -12,7 +12,7 @@ from tasks.common.moves import Move, MoveKind
 from tasks.common.sites import ClusterRole, Region, RegionRole
 from tasks.failover.carry import look
 from tasks.failover.decide import decide, show_loss
-from tasks.failover.model import Decision, Detection, Finding, Rules, Seen, SiteSeen, Wish
+from tasks.failover.model import Decision, Detection, Finding, Loss, Rules, Seen, SiteSeen, Wish
 from tests.support.moving import NAME, RULES, Stand, two_sites
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -68,6 +68,19 @@ def test_site_that_is_gone_fails_over_to_its_standby_and_says_what_is_lost() -> 
     assert (found.move.source, found.move.target, found.asks) == ("a", "b", "")
     assert found.loss.seconds == 2.0
     assert show_loss(found.loss) == "the writes of 2 s at most"
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (Loss(0.0, 0, ""), "nothing"),
+        (Loss(0.0, None, ""), "nothing, or the writes of its last moment"),
+        (Loss(0.0, 2048, ""), "nothing, or the writes of its last moment (2 KiB of WAL)"),
+        (Loss(None, None, ""), "nobody can say how much"),
+    ],
+)
+def test_loss_is_called_nothing_only_where_positions_show_it(loss: Loss, said: str) -> None:
+    assert show_loss(loss) == said
 
 
 def test_site_that_serves_is_not_failed_over() -> None:
@@ -209,6 +222,11 @@ def test_switchover_is_refused_while_anything_of_it_is_not_well() -> None:
         ({"role": ClusterRole.FENCED, "follows": ""}, "b is no standby of a"),
     ):
         assert said in refused(with_cluster(well, "b", **changes), SWITCHOVER)
+    cluster = well.sites["a"].cluster
+    assert cluster is not None
+    mute = tuple(replace(node, lsn=None) for node in cluster.nodes)
+    for kind in (SWITCHOVER, Wish(MoveKind.FAILBACK, to="b")):
+        assert "a says no position in its log" in refused(with_cluster(well, "a", nodes=mute), kind)
     assert "the DNS server says nothing of shop.example.org" in refused(replace(well, answers={NAME: None}), SWITCHOVER)
     assert "the door of b does not answer" in refused(with_site(well, "b", door=None), SWITCHOVER)
 

@@ -1,5 +1,6 @@
 """The order of the steps, and what stops a run before it could make two writable sites."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -7,7 +8,8 @@ import pytest
 from tasks.common.errors import Refused, Retryable, SlipwayError, Unsafe
 from tasks.common.moves import Move, MoveKind
 from tasks.common.sites import ClusterRole
-from tasks.failover.carry import look
+from tasks.failover.carry import carry_out, look
+from tasks.failover.model import Phase
 from tasks.failover.plan import plan
 from tests.support.moving import ADDRESSES, NAME, Stand, two_sites, wish
 
@@ -99,6 +101,40 @@ def test_person_may_take_the_risk_of_a_site_that_cannot_be_fenced() -> None:
     refused(stand)
     stand.run(wish(MoveKind.FAILOVER, accept_unfenced="its power is off: I stand before it"))
     assert stand.world.takers() == ["b"] or stand.world.sites["b"].writable
+
+
+def test_nobody_waits_any_more_for_a_site_whose_risk_was_taken() -> None:
+    stand = dead()
+    stand.world.sites["a"].door_answers = False
+    tools = stand.tools()
+    carry_out(Phase.FENCE, replace(FAILOVER, unfenced="its power is off"), tools, lambda step: nullcontext([]))
+    assert tools.given_up == {"a"}
+
+
+def test_site_that_is_slow_to_answer_once_is_asked_again() -> None:
+    stand = dead()
+
+    def slow(number: int, name: str) -> None:
+        stand.world.sites["b"].answers = False
+
+    def recovered(pause_s: float) -> None:
+        stand.world.sites["b"].answers = True
+
+    stand.after, stand.pause, stand.catch_up_s = slow, recovered, 60.0
+    stand.run(wish(MoveKind.FAILOVER, accept_loss="a test"))
+    assert stand.world.takers() == ["b"] and stand.world.names[NAME] == (list(ADDRESSES["b"]), 5)
+
+
+def test_old_site_that_cannot_follow_is_told_of_and_fails_nothing() -> None:
+    stand = Stand(two_sites())
+
+    def silent(number: int, name: str) -> None:
+        if name == "point":
+            stand.world.sites["b"].answers = False
+
+    stand.after = silent
+    stand.run(wish(MoveKind.SWITCHOVER, to="b"))
+    assert stand.steps[-1] == "a: have the database follow b: not done: b has no writable leader that could be followed"
 
 
 def test_door_alone_fences_a_site_whose_database_does_not_answer() -> None:

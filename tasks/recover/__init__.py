@@ -1,0 +1,1 @@
+"""Bring a whole service back after everything was lost."""
