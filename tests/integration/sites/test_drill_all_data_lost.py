@@ -78,6 +78,9 @@ def test_cluster_whose_data_are_all_lost_is_rebuilt_from_the_repository_and_the_
     _require_told_by_another_client(desk, writing, there_at_b)
     assert UndoJournal(desk.place.folder / "drills" / "journal").entries() == ((), ())
     desk.sites.wait_whole()
+    for name in MEMBERS["b"]:
+        said = desk.sites.lab.logs(name).read_text().splitlines()
+        _log.info("%s: %s", name, [line for line in said if "rewind" in line or "new timeline" in line][:8])
     assert not there_at_b - desk.sites.rows("a") & desk.sites.rows("b"), "site B has what A has: nothing more"
     desk.slipway("backup", estate.BOTH)
     desk.slipway("verify-backup", estate.BOTH)
@@ -115,9 +118,9 @@ def _rebuild(desk: Desk) -> None:
 
 def _round(desk: Desk) -> tuple[Mapping[str, Any], Path]:
     drills = desk.place.open().ledger.drills
-    (ended,) = drills.ended(DRILL, 5)
-    (one,) = [each for each in drills.notes(ended.run_id) if each.kind == ROUND]
-    return one.facts, Path(str(ended.facts["evidence"]))
+    ended = {each.run_id: each for each in drills.ended(DRILL, 5)}
+    (one,) = [note for run_id in ended for note in drills.notes(run_id) if note.kind == ROUND]
+    return one.facts, Path(str(ended[one.run_id].facts["evidence"]))
 
 
 def _require_counted(folder: Path, facts: Mapping[str, Any]) -> None:
