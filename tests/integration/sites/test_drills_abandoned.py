@@ -3,6 +3,7 @@
 By the run itself where only those have died who had asked for it, else by the reaper, which nobody has to start.
 """
 
+import logging
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 import yaml
 
 from blocks.drills.reaper import is_on_duty
-from blocks.drills.undo_journal import UndoJournal
+from blocks.drills.undo_journal import UndoJournal, open_fault
 from tasks.common.drill_notes import ROUND
 from tests.integration.sites.test_drills_killed import EXPERIMENT, LONGEST_S, NAME
 from tests.integration.sites.test_move_commands import CLI, Desk
@@ -26,6 +27,7 @@ from tests.support.processes import wait_until
 from tests.support.site_moves import site_place
 from tests.support.sites import Sites
 
+_log = logging.getLogger(__name__)
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
 SITE_LOST = "site-lost"
 ENDS_WITHIN_S = 300.0
@@ -82,10 +84,13 @@ def test_reaper_alone_plugs_a_lost_site_in_again(place: BrokenSites, tmp_path: P
         done = subprocess.run(argv, cwd=ROOT, env=env, stdout=out, stderr=out, timeout=400)
     assert done.returncode == -signal.SIGKILL, log.read_text()[-3000:]
     (entry,), _ = place.undo_journal.entries()
+    fault = open_fault(entry)
+    assert fault.injected(entry.aim), "nothing was broken when it died"
     reaper = int((place.journal / "reaper.pid").read_text())
     wait_until(lambda: place.undo_journal.entries() == ((), ()), what="the reaper", within_s=ENDS_WITHIN_S)
     (undone,) = place.undo_journal.undone(entry.run_id)
     assert (undone["entry"], undone["pid"]) == (entry.id, reaper)
+    assert not fault.injected(entry.aim)
     place.sites.wait_whole()
 
 
@@ -111,9 +116,13 @@ def test_worker_that_is_killed_leaves_nothing_broken(desk: Desk) -> None:
     worker = desk.start_worker()
     desk.start("drill", [*CLI, "drill", "start", NAME])
     _wait_for_faults(desk)
+    entries, _ = _journal(desk).entries()
     worker.kill()
     worker.wait(30)
     wait_until(lambda: _journal(desk).entries() == ((), ()), within_s=ENDS_WITHIN_S, what="an empty journal")
+    reaper = (_journal(desk).folder / "reaper.pid").read_text().strip()
+    _log.info("undone by %s; the reaper is %s", _journal(desk).undone(entries[0].run_id), reaper)
+    _log.info("the run is on record with: %s", desk.place.open().ledger.drills.ended(NAME, 5))
     desk.sites.wait_whole()
 
 
