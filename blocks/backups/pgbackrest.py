@@ -195,7 +195,6 @@ class PgBackRestEngine:
                 f"--set={stored.label}",
                 f"--pg1-path={folder}",
                 f"--tablespace-map-all={into}.tablespaces",
-                "--archive-mode=off",
                 *_target(to, to_the_end=to_the_end),
                 repository=repository,
                 on_line=counter,

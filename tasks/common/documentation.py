@@ -110,7 +110,8 @@ instance killed](examples/drills/instance-killed.yaml), [all
 instances](examples/drills/all-instances-killed.yaml), [disk full](examples/drills/disk-full.yaml),
 [read-only](examples/drills/disk-read-only.yaml), [stalled](examples/drills/leader-stalled.yaml),
 [hung](examples/drills/disk-stalled.yaml),
-[a page corrupt](examples/drills/page-corrupt.yaml), [a whole site](examples/drills/site-lost.yaml), partitions:
+[a page corrupt](examples/drills/page-corrupt.yaml), [a whole site](examples/drills/site-lost.yaml),
+[all data](examples/drills/all-data-lost.yaml), partitions:
 [leader from etcd](examples/drills/leader-without-etcd.yaml), [from its
 replicas](examples/drills/leader-without-replicas.yaml), [from clients](examples/drills/leader-without-clients.yaml),
 [one way](examples/drills/leader-deaf.yaml). [How to practise](../how-to/practise-failover.md).

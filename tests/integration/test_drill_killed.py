@@ -18,6 +18,7 @@ from tests.support.processes import wait_until
 
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.long]
 LONGEST_S = 6
+_OF_OTHER_FAULTS = {"the first fault of two", "the second fault of two", "the loss of a site"}
 NEVER = [{"name": "never", "figure": "writes", "at_least": "0%", "for": "5s"}]
 
 
@@ -38,7 +39,7 @@ def killed(place: DrillPlace, moment: str, log: Path) -> None:
     assert done.returncode == -signal.SIGKILL, log.read_text()[-3000:]
 
 
-@pytest.mark.parametrize("moment", sorted(set(MOMENTS) - {"the first fault of two", "the second fault of two"}))
+@pytest.mark.parametrize("moment", sorted(set(MOMENTS) - _OF_OTHER_FAULTS))
 def test_drill_that_is_killed_leaves_nothing_broken(place: DrillPlace, moment: str, tmp_path: Path) -> None:
     killed(place, moment, tmp_path / "log")
     if moment == "the fault":

@@ -102,7 +102,9 @@ def test_a_restored_copy_archives_nothing_and_reaches_nobody(rig: PgBackRestRig,
     assert settings["archive_mode"] == "'off'"
     for name in ("archive_command", "primary_conninfo", "synchronous_standby_names"):
         assert settings[name] == "''"
-    assert KEY not in (tmp_path / "copy" / "postgresql.auto.conf").read_text()
+    text = (tmp_path / "copy" / "postgresql.auto.conf").read_text()
+    assert KEY not in text
+    assert "archive_mode" not in text.partition("# Of the restore:")[0], "without its end it archives again"
     assert rig.read(tmp_path / "copy") == ()
 
 

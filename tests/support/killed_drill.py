@@ -7,6 +7,7 @@ from typing import Any
 from blocks.drills.undo_journal import UndoJournal
 from blocks.faults.cut import Cut
 from blocks.faults.kill import Kill
+from blocks.faults.link_down import LinkDown
 from blocks.faults.stop import Stop
 from flows.drill import drill
 from tasks.drill import fault_steps, steps, watch_steps
@@ -20,6 +21,7 @@ MOMENTS = {
     "the fault": (Stop, "inject"),
     "the first fault of two": (Cut, "inject"),
     "the second fault of two": (Kill, "inject"),
+    "the loss of a site": (LinkDown, "inject"),
     "the watching": (watch_steps, "watch"),
     "the undoing": (UndoJournal, "undo"),
     "the recovery": (watch_steps, "see_recovered"),

@@ -26,6 +26,8 @@ SECONDS: Mapping[str, float] = {
     "tests/integration/sites/test_drills_killed.py": 900,
     "tests/integration/sites/test_drills_storage.py": 400,
     "tests/integration/sites/test_drill_site_lost.py": 300,
+    "tests/integration/sites/test_drill_all_data_lost.py": 400,
+    "tests/integration/sites/test_drills_abandoned.py": 400,
     "tests/integration/sites/test_drills_refused.py": 120,
     "tests/integration/test_drill_application.py": 180,
     "tests/integration/test_drill_mistake.py": 150,

@@ -265,15 +265,15 @@ class Watching:
 
 
 @contextlib.contextmanager
-def running_sites(var: Path, *, own_disks: bool = False) -> Iterator[Sites]:
+def running_sites(var: Path, *, own_disks: bool = False, own_backup: bool = False) -> Iterator[Sites]:
     """Both sites run for the length of a `with`. No namespaces, or not installed: a skip, in CI a failure."""
-    for program in ("nft", "etcd", "pdns_server", "haproxy", "patroni"):
+    for program in ("nft", "etcd", "pdns_server", "haproxy", "patroni", *(["pgbackrest"] if own_backup else [])):
         need(program)
     try:
         require_namespaces()
     except Refused as refusal:
         missing(refusal.what)
-    lab = SiteLab(var, ends_with_us=True, own_disks=own_disks)
+    lab = SiteLab(var, ends_with_us=True, own_disks=own_disks, own_backup=own_backup)
     try:
         lab.up(print)
         yield Sites(lab)

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from deployments.lab.sites import texts
+from deployments.lab.sites import backup, texts
 from deployments.lab.sites.content import DATABASE, DNS_TTL_S
 from deployments.lab.sites.sites import API_KEY, OBSERVER_DSN, PATRONICTL, PYTHON, ROOT, SiteLab
 from deployments.lab.sites.topology import (
@@ -162,6 +162,43 @@ def copy(lab: SiteLab) -> dict[str, Any]:
         "facts": {"etcd": lab.address("etcd-a"), "router": lab.address("edge-a", "a")},
         "releases": [{"service": "campus", "environment": "production"}],
         "objectives": {"rto": "60s", "rpo": "0s"},
+        **({"backup": BOTH} if lab.has_backup else {}),
+    }
+
+
+def backup_plan(lab: SiteLab) -> dict[str, Any]:
+    """Return how site A's database is backed up, proven, and restored where it was."""
+    secrets, name = lab.home / "secrets", backup.SOURCE
+    node = lab.patroni_file(name).parent
+    return {
+        "engine": {
+            "driver": "pgbackrest",
+            "stanza": backup.STANZA,
+            "folder": str(backup.engine_folder(lab.home)),
+            "data": str(lab.data(name)),
+            "socket_dir": str(backup.sockets(lab.run_folder, name)),
+            "password": f"file:{secrets / texts.SUPERUSER}",
+            "repositories": [{"path": str(backup.repository(lab.home)), "cipher_pass": f"file:{secrets / backup.KEY}"}],
+        },
+        "objectives": {"rto": "30m", "rpo": "1h"},
+        "verification": {
+            "database": {"driver": "postgresql", "address": lab.reference(backup.SUPERUSER_DSN)},
+            "scratch": {"driver": "postgresql", "folder": str(lab.home / "scratch")},
+            "name": DATABASE,
+        },
+        "targets": {
+            name: {
+                "source": True,
+                "server": {
+                    "driver": "postgresql",
+                    "data": str(lab.data(name)),
+                    "host": lab.address(name),
+                    "port": DATABASE_PORT,
+                    "start": [str(node / "take-over")],
+                    "stop": [str(node / "stop")],
+                },
+            }
+        },
     }
 
 
@@ -207,6 +244,7 @@ def whole(lab: SiteLab, ledger_dsn: str = "", **sections: Any) -> dict[str, Any]
             "clusters": {COPY: copy(lab), BOTH: both(lab)},
         },
         "windows": {"always": {**always, "time_zone": "UTC"}},
+        **({"backups": {BOTH: backup_plan(lab)}} if lab.has_backup else {}),
     }
     return {**found, **sections}
 

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import secrets
-import shlex
 import shutil
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from blocks.runtimes.supervisor_rpc import Supervisor
 from blocks.users import as_user, find_user, own
 from deployments.lab import files
 from deployments.lab.files import Program
-from deployments.lab.sites import content, disks, ledger, machine, texts
+from deployments.lab.sites import backup, content, disks, ledger, machine, programs, texts
 from deployments.lab.sites.content import DATABASE
 from deployments.lab.sites.network import Network, processes_in, require_namespaces
 from deployments.lab.sites.topology import (
@@ -60,12 +59,15 @@ class SiteLab:
         var: the folder; everything is in its sub-folder `sites`.
         ends_with_us: the supervisor is killed when this process ends, however that happens.
         own_disks: each node of site A has a small file system of its own; a drill may fill it.
+        own_backup: each node of site A hands its WAL to a repository that is at neither site; see `backup`.
     """
 
-    def __init__(self, var: Path, *, ends_with_us: bool = False, own_disks: bool = False) -> None:
+    def __init__(
+        self, var: Path, *, ends_with_us: bool = False, own_disks: bool = False, own_backup: bool = False
+    ) -> None:
         self.home = var.absolute() / "sites"
         self.mark = machine.MARK + sha256(str(self.home).encode()).hexdigest()[:6]
-        self._ends_with_us, self._own_disks = ends_with_us, own_disks
+        self._ends_with_us, self._own_disks, self._own_backup = ends_with_us, own_disks, own_backup
 
     @property
     def run_folder(self) -> Path:
@@ -199,6 +201,11 @@ class SiteLab:
         return self.home / "nodes" / name / "patroni.pid"
 
     @property
+    def has_backup(self) -> bool:
+        """Return whether site A hands its WAL to a repository."""
+        return backup.folder(self.home).is_dir()
+
+    @property
     def system_id(self) -> str:
         """Return the system identifier of the database, which is the same at both sites."""
         return (self.home / "system-id").read_text()
@@ -263,11 +270,13 @@ class SiteLab:
             (self.home / name).mkdir(parents=True)
         (self.home / "secrets").chmod(0o700)
         users = (texts.SUPERUSER, texts.REPLICATOR, texts.OBSERVER, texts.API_USER, DATABASE, ledger.USER)
-        for name in (*users, API_KEY, _TOKEN):
+        for name in (*users, API_KEY, _TOKEN, backup.KEY):
             _write(self.home / "secrets" / name, secrets.token_urlsafe(24))
         observer = f"postgresql://{texts.OBSERVER}:{self.secret(texts.OBSERVER)}@/postgres"
         _write(self.home / "secrets" / OBSERVER_DSN, observer)
         self.run_folder.mkdir(mode=0o755)
+        if self._own_backup:
+            backup.prepare(self.home, self.run_folder, MEMBERS["a"])
         for name in (*(f"etcd-{site}" for site in SITES), *(f"edges/{site}" for site in SITES)):
             own(self.home / name, user)
         for name in (member for members in MEMBERS.values() for member in members):
@@ -286,7 +295,9 @@ class SiteLab:
         for site, members in MEMBERS.items():
             for name in members:
                 folder = self.patroni_file(name).parent
-                member = texts.Member(site, name, self.data(name), folder, find_binaries(), passwords)
+                backed_up = self._own_backup and site == SITES[0]
+                parameters = backup.parameters(self.home, self.run_folder, name) if backed_up else {}
+                member = texts.Member(site, name, self.data(name), folder, find_binaries(), passwords, parameters)
                 _write(self.patroni_file(name), texts.patroni(topology, member), user.pw_uid if user else None)
             _write(self.door(site), f"{texts.DOOR_KEY} open\n")
             config = texts.edge(topology, site, self.edge_socket(site), self.door(site))
@@ -311,11 +322,10 @@ class SiteLab:
         control = [sys.executable, "-m", "supervisor.supervisorctl", "-s", f"unix://{self.run_folder}/supervisord.sock"]
         for site in SITES:
             found[f"edge-{site}"] = f"{found[DATABASE]}&hostaddr={self.address(f'edge-{site}', WAN)}"
+        found[backup.SUPERUSER_DSN] = self.dsn("edge-a", texts.SUPERUSER)
         for name in (member for members in MEMBERS.values() for member in members):
             found[name] = self.dsn(name)
-            start = self.patroni_file(name).parent / "start"
-            start.write_text(f"#!/bin/sh\nexec {shlex.join(control)} start {name}\n")
-            start.chmod(0o755)
+            programs.write(self.patroni_file(name).parent, self.data(name), control, name)
         for name, address in found.items():
             _write(self.home / "secrets" / f"{name}-dsn", address)
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class Member:
         run: folder for its password file.
         binaries: folder of PostgreSQL's programs.
         secrets: passwords by user.
+        parameters: settings of its server alone.
     """
 
     site: str
@@ -46,6 +47,7 @@ class Member:
     run: Path
     binaries: Path
     secrets: Mapping[str, str]
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
 
 def scope(site: str) -> str:
@@ -90,8 +92,9 @@ def patroni(topology: Topology, member: Member) -> str:
                     "superuser": {"username": SUPERUSER, "password": member.secrets[SUPERUSER]},
                     "replication": {"username": REPLICATOR, "password": member.secrets[REPLICATOR]},
                 },
-                "parameters": {"unix_socket_directories": ""},
+                "parameters": {"unix_socket_directories": "", **member.parameters},
                 "pg_hba": [
+                    "local all all scram-sha-256",
                     "host all all 127.0.0.1/32 scram-sha-256",
                     f"host replication {REPLICATOR} 127.0.0.1/32 scram-sha-256",
                     f"host all all {topology.everything} scram-sha-256",

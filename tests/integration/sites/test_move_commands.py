@@ -64,10 +64,10 @@ class Desk:
     def log_of(self, name: str) -> Path:
         return self.folder / f"{name}.log"
 
-    def start_worker(self) -> None:
-        """Somebody takes the runs."""
+    def start_worker(self) -> "subprocess.Popen[bytes]":
+        """Somebody takes the runs; returns who."""
         argv = [sys.executable, "-m", "deployments.worker.service", str(self.place.folder / "worker"), ""]
-        self.start("worker", argv)
+        return self.start("worker", argv)
 
     def start_vantage_points(self) -> None:
         """Three places that are in no site look at both."""

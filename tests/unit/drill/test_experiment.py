@@ -18,6 +18,7 @@ SCENARIOS = {
     "page-corrupt": Outcome.RECOVERS,
     "leader-stalled": Outcome.FAILS_OVER,
     "site-lost": Outcome.FAILS_OVER,
+    "all-data-lost": Outcome.PERSON,
     "leader-without-etcd": Outcome.FAILS_OVER,
     "leader-without-replicas": Outcome.RECOVERS,
     "leader-without-clients": Outcome.PERSON,

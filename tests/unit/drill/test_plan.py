@@ -35,8 +35,9 @@ def test_node_that_is_not_there_is_refused() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_is_left_to_fill_in(name: str) -> None:
     wanted = experiment(name)
-    found = injections(wanted, cluster(), targets(wanted, cluster(), NODES))
-    assert len(found) == len(wanted.fault.actions)
+    hit = targets(wanted, cluster(), NODES)
+    found = injections(wanted, cluster(), hit)
+    assert len(found) == len(wanted.fault.actions) * len(hit)
     assert "{" not in str([list(each.settings.values()) for each in found])
     assert any(str(found[0]) in each for each in printed(wanted, cluster(), found, 1))
 
