@@ -16,7 +16,7 @@ from tasks.common.run_steps import start_run
 from tasks.common.schedules import DEPLOYMENT
 from tasks.migration.conduct import OnHold
 from tasks.migration.request import MigrateRequest
-from tests.integration.migrations.test_flow import Place
+from tests.integration.migration.test_flow import Place
 from tests.support.migrating import CUSTOMERS, fill, rows, way
 from tests.support.postgresql import ROLE, Cluster, running_cluster
 from tests.support.prefect_server import flows_of
