@@ -12,7 +12,7 @@ from tasks.common.migrations import Phase
 from tests.support.postgresql import Cluster
 from tests.support.two_versions import Place, Scenario, Sides, prepared
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.long]
 
 BEFORE = """
 CREATE TABLE t (id int PRIMARY KEY, rating text, name text, role text, note text);

@@ -8,7 +8,7 @@ import pytest
 from tests.support.postgresql import Cluster
 from tests.support.two_versions import Scenario, Sides, check, refused, rows, run_all
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.long]
 
 
 # --- 06: a nullable column, filled by an expression, in a table that was made by hand

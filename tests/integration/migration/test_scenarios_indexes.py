@@ -9,7 +9,7 @@ from tasks.common.migrations import Phase
 from tests.support.postgresql import Cluster
 from tests.support.two_versions import Scenario, Sides, check, prepared, refused, rows, run_all
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.long]
 
 FRUITS = (
     "CREATE TABLE fruits (id bigint PRIMARY KEY, name text CONSTRAINT fruits_name_key UNIQUE, price int);"

@@ -8,7 +8,7 @@ from tasks.common.errors import Refused
 from tests.support.postgresql import Cluster
 from tests.support.two_versions import Place, Scenario, Sides, check, prepared, refused, rows, run_all
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.long]
 
 
 def _constraints(sides: Sides, table: str) -> dict[str, bool]:

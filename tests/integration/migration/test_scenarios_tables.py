@@ -7,7 +7,7 @@ import pytest
 from tests.support.postgresql import Cluster
 from tests.support.two_versions import Scenario, Sides, check, refused, rows, run_all
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.long]
 
 EMPTY = "CREATE TABLE other (id int PRIMARY KEY)"
 
