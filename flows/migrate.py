@@ -1,4 +1,4 @@
-"""Bring a database's migrations through a phase, or take one back."""
+"""Bring a database's migrations through a phase."""
 
 from prefect import flow
 from prefect.runtime import flow_run
@@ -6,17 +6,12 @@ from prefect.runtime import flow_run
 from blocks.estate import open_estate
 from tasks.common.migrations import up_to
 from tasks.migration import ending_steps, steps
-from tasks.migration.request import MigrateRequest, UndoRequest
+from tasks.migration.request import MigrateRequest
 
 
 def _run_name() -> str:
     request = MigrateRequest.model_validate(flow_run.parameters["request"])
     return f"migrate {request.service} in {request.environment} through {request.through}"
-
-
-def _undo_name() -> str:
-    request = UndoRequest.model_validate(flow_run.parameters["request"])
-    return f"undo {request.name} of {request.service} in {request.environment}"
 
 
 @flow(name="migrate", flow_run_name=_run_name)
@@ -33,10 +28,3 @@ def migrate(request: MigrateRequest) -> None:
             for name in names:
                 for phase in up_to(request.through):
                     steps.carry_through(work, name, phase)
-
-
-@flow(name="undo-migration", flow_run_name=_undo_name)
-def undo_migration(request: UndoRequest) -> None:
-    """Take the newest migration back, which is possible until its point of no return. Run again, it goes on."""
-    with ending_steps.migrating(open_estate(request.estate), request) as work, steps.alone(work):
-        steps.undo(work, request.name)

@@ -7,7 +7,8 @@ import pytest
 import yaml
 from prefect.client.schemas.objects import State
 
-from flows.migrate import migrate, undo_migration
+from flows.migrate import migrate
+from flows.undo_migration import undo_migration
 from tasks.common.errors import Refused, SlipwayError
 from tasks.common.migrations import Phase
 from tasks.migration.request import MigrateRequest, UndoRequest
