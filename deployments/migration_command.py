@@ -61,7 +61,7 @@ def new(
     (folder / name).mkdir(parents=True)
     for file, text in _NEW.items():
         (folder / name / file).write_text(text.replace("{words}", words), encoding="utf-8")
-    out.print(f"made {folder / name}: write its phases, and remove what it does not need", markup=False)
+    out.print(f"made {folder / name}: write its phases, and remove what it does not need", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -78,7 +78,7 @@ def lint(
     if as_json:
         print_json([asdict(each) for each in found])
     for each in found if not as_json else ():
-        out.print(f"{each.path}:{each.line}: {each.rule}: {each.message}", markup=False)
+        out.print(f"{each.path}:{each.line}: {each.rule}: {each.message}", markup=False, soft_wrap=True)
     if found:
         raise typer.Exit(Exit.FAILED)
     if not as_json:
@@ -100,7 +100,7 @@ def explain(
         known = ", ".join(each.name for each in written)
         raise Refused(f"there is no migration {name!r}", on=str(folder), next_action=f"use one of: {known or 'none'}")
     text = declared(found) if found.file.operations else explained(found.compiled(), found.file.description)
-    out.print(text, markup=False)
+    out.print(text, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -154,8 +154,8 @@ def plan(
         waits_for += [each.name] if todo else []
         actions += todo
     for line in report.warnings(observed, written, through):
-        out.print(f"note: {line}", markup=False)
-    out.print(report.plan_report(actions), markup=False)
+        out.print(f"note: {line}", markup=False, soft_wrap=True)
+    out.print(report.plan_report(actions), markup=False, soft_wrap=True)
 
 
 @app.command()
