@@ -213,14 +213,17 @@ def run(request: Request, module: str) -> int:
 
 def listen(path: Path) -> socket.socket:
     """Return a socket that only this user can ask at. *Idempotent:* yes; one that is left over is replaced."""
-    path.unlink(missing_ok=True)
+    # Who finds it can ask at once: one that is bound and does not listen yet refuses, and the run would start cold.
+    unfinished = path.with_name(f"{path.name}~")
+    unfinished.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:
-        listener.bind(str(path))
+        listener.bind(str(unfinished))
     finally:
         os.umask(before)
     listener.listen(socket.SOMAXCONN)
+    unfinished.rename(path)
     return listener
 
 

@@ -395,7 +395,8 @@ def _held(lab: LabPlace) -> bool:
 
 def test_release_outlives_the_ledgers_postgresql_and_no_other_one_gets_in_between(lab: LabPlace) -> None:
     _, candidate, _ = cast(lab)
-    with settings(lab, soak="15s"), lab.users():
+    # A lease is the ledger's time: one that ends while the ledger is away belongs to whoever asks first afterwards.
+    with settings(lab, soak="15s", lease="60s"), lab.users():
         run = begin_release(lab, candidate)
         run.await_soak()
         # It waits for its turn while the ledger is away, and must not get it before the first one has ended.
