@@ -10,19 +10,12 @@ import psycopg
 from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict
 
+from blocks.postgresql import KEEPALIVE
 from blocks.secrets import Secrets
 from tasks.common.errors import Refused, Retryable, SlipwayError
 
 # Longer than any statement of the ledger takes, and short enough that one behind somebody's lock is told of.
 _STATEMENT_TIMEOUT_MS = 30_000
-# For networks that swallow packets: the system's own limits are hours.
-_KEEPALIVE = {
-    "keepalives": 1,
-    "keepalives_idle": 15,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,
-}
 # libpq has no code for a refused connection. What a server says in another language is only retried, which is harmless.
 _REFUSALS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "permission denied for database")
 _NOT_IN_USERINFO = frozenset("/?#@[] \t")
@@ -88,7 +81,7 @@ class LedgerDatabase:
         if self._address is None:
             self._address = self._resolve()
         try:
-            return psycopg.connect(**{**_KEEPALIVE, **self._address}, autocommit=True)
+            return psycopg.connect(**{**KEEPALIVE, **self._address}, autocommit=True)
         except psycopg.Error as error:
             # The secret may have been changed: look it up again next time.
             self._address = None

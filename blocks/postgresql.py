@@ -1,12 +1,24 @@
-"""PostgreSQL's own programs, and the user that its server runs as."""
+"""PostgreSQL's own programs, the user that its server runs as, and how clients notice that it is gone."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from tasks.common.errors import Refused
 
 DEBIAN = Path("/usr/lib/postgresql")
 """Where Debian keeps the programs of each version: <version>/bin."""
+KEEPALIVE: Mapping[str, int] = MappingProxyType(
+    {
+        "keepalives": 1,
+        "keepalives_idle": 15,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 30_000,
+    }
+)
+"""libpq's options for networks that swallow packets: the system's own limits are hours."""
 USERS = ("postgres", "nobody")
 """Who runs the server where we are root: the first that there is."""
 

@@ -1,8 +1,5 @@
 """The commands `slipway backup` and `slipway verify-backup`: a backup is taken, proven by a restore, or challenged."""
 
-import os
-import re
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,17 +9,15 @@ from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperGroup
 
+from deployments.following import Wait, exit_as, follow, run_to_end, start, why_of
 from deployments.shown import print_json
-from deployments.terminal import Estate, Exit, Json, connect, out, who
+from deployments.terminal import Estate, Json, connected, estate_path, out, who
 from tasks.common.backups import BackupKind
 
 if TYPE_CHECKING:
-    from blocks.estate import OpenEstate
     from deployments.runs import Ended
     from tasks.common.challenges import Challenge
 
-_FAILED = re.compile(r"^Flow run encountered an exception: \w+: ")
-_CODES = {"UNSAFE": Exit.UNSAFE, "Refused": Exit.REFUSED, "Failed (may be retried)": Exit.NOT_REACHABLE}
 _TAKE = "take"
 _SHORT = 5
 """So many columns of a challenge fit a terminal; the others are long texts."""
@@ -45,7 +40,6 @@ app = typer.Typer(
     cls=_TakesByItself, help="Take a backup of a plan, also without the word 'take'; or challenge its verification."
 )
 Plan = Annotated[str, typer.Argument(help="name of the plan, under backups of the estate file")]
-Wait = Annotated[bool, typer.Option(help="follow the run to its end, or only start it")]
 
 
 @app.command(_TAKE)
@@ -60,11 +54,11 @@ def take(
     as_json: Json = False,
 ) -> None:
     """Take a backup of a plan, read it where it lies, copy it, and expire what is kept no longer."""
-    _connected(estate).backup_plan(plan)
+    connected(estate).backup_plan(plan)
     from tasks.backup.request import BackupRequest
 
     request = BackupRequest(plan=plan, kind=kind, accept_loss=accept_loss, estate=estate_path(), requested_by=who())
-    follow_run("backup", request, wait, as_json, lambda ended: show_ended(f"backup of {plan}", ended, as_json))
+    run_to_end("backup", request, f"backup of {plan}", wait, as_json)
 
 
 def verify_backup(
@@ -77,73 +71,29 @@ def verify_backup(
     as_json: Json = False,
 ) -> None:
     """Restore a backup of a plan into a scratch server, and show that what came back is right."""
-    _connected(estate).backup_plan(plan)
+    connected(estate).backup_plan(plan)
     from tasks.verification.request import VerifyRequest
 
     request = VerifyRequest(plan=plan, which=which, estate=estate_path())
-    follow_run(
-        "verify-backup", request, wait, as_json, lambda ended: show_ended(f"verification of {plan}", ended, as_json)
-    )
+    run_to_end("verify-backup", request, f"verification of {plan}", wait, as_json)
 
 
 @app.command()
 def challenge(plan: Plan, estate: Estate = "", wait: Wait = True, as_json: Json = False) -> None:
     """Damage copies of a plan's newest backup on purpose, and show which rung of its verification finds it."""
-    opened = _connected(estate)
+    opened = connected(estate)
     opened.subject(plan)
     from tasks.challenge.request import ChallengeRequest
 
-    def show(ended: "Ended") -> None:
-        opened.ledger.prepare()
-        made = opened.ledger.catalogue.challenges(plan, 10)
-        _show_challenge(plan, ended, next((each for each in made if each.run_id == ended.run_id), None), as_json)
-
-    follow_run(
-        "challenge-backup", ChallengeRequest(plan=plan, estate=estate_path(), requested_by=who()), wait, as_json, show
-    )
-
-
-def _connected(estate: str) -> "OpenEstate":
-    connect(estate)
-    from blocks.estate import open_estate
-
-    return open_estate()
-
-
-def estate_path() -> str:
-    """Return the path of the estate file that we are connected to."""
-    return os.environ.get("SLIPWAY_ESTATE", "")
-
-
-def follow_run(flow: str, request: Any, wait: bool, as_json: bool, show: Callable[["Ended"], None]) -> None:
-    """The flow was started with the request; where it is waited for, it has ended, and was shown.
-
-    Raises:
-        typer.Exit: it has failed, with the code that says how.
-    """
-    from deployments import runs
-    from tasks.common.run_steps import start_run
-
-    run_id = start_run(flow, request)
-    if not wait:
-        print_json({"run": run_id}) if as_json else out.print(f"started run {run_id}")
+    request = ChallengeRequest(plan=plan, estate=estate_path(), requested_by=who())
+    run_id = start("challenge-backup", request, wait, as_json)
+    if not run_id:
         return
-    say = (lambda text: None) if as_json else (lambda text: out.print(text, markup=False, style="dim"))
-    ended = runs.follow(run_id, say)
-    show(ended)
-    if not ended.completed:
-        why = _why(ended)
-        raise typer.Exit(next((code for word, code in _CODES.items() if why.startswith(word)), Exit.FAILED))
-
-
-def show_ended(title: str, ended: "Ended", as_json: bool) -> None:
-    """How a run has ended is shown."""
-    if as_json:
-        print_json(asdict(ended))
-        return
-    out.print(f"\n{title}: {ended.state}", markup=False)
-    if not ended.completed and _why(ended):
-        out.print(_why(ended), markup=False)
+    ended = follow(run_id, as_json)
+    opened.ledger.prepare()
+    made = opened.ledger.catalogue.challenges(plan, 10)
+    _show_challenge(plan, ended, next((each for each in made if each.run_id == ended.run_id), None), as_json)
+    exit_as(ended)
 
 
 def _show_challenge(plan: str, ended: "Ended", made: "Challenge | None", as_json: bool) -> None:
@@ -165,9 +115,5 @@ def _show_challenge(plan: str, ended: "Ended", made: "Challenge | None", as_json
         out.print(table)
         for trial in made.trials:
             out.print(f"{trial.fault}: {'; '.join(filter(None, cells(trial)[_SHORT:]))}", style="dim", markup=False)
-    if not ended.completed and _why(ended):
-        out.print(_why(ended), markup=False)
-
-
-def _why(ended: "Ended") -> str:
-    return "" if ended.completed else _FAILED.sub("", ended.message)
+    if why_of(ended):
+        out.print(why_of(ended), markup=False)

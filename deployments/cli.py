@@ -1,7 +1,5 @@
 """The command line. Exit codes: see `Exit`; docs/reference/command-line.md documents them."""
 
-import os
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,10 +26,11 @@ from deployments import (
     restore_command,
     sites_command,
 )
+from deployments.following import Wait, follow, start, why_of
 from deployments.lab.lab import Lab
 from deployments.receiver import commands as webhook_commands
 from deployments.shown import cells, print_json
-from deployments.terminal import As, Estate, Exit, Json, connect, err, out, var_folder, who
+from deployments.terminal import As, Estate, Exit, Json, connect, err, estate_path, out, var_folder, who
 from deployments.watching import commands as watching_commands
 from deployments.worker import commands as worker_commands
 from tasks.common.errors import Refused, Retryable, SlipwayError, Unsafe
@@ -157,7 +156,7 @@ def release(
     commit: Annotated[str, typer.Argument(help="commit hash, branch or tag")],
     environment: Environment = "production",
     estate: Estate = "",
-    wait: Annotated[bool, typer.Option(help="follow the run to its end, or only start it")] = True,
+    wait: Wait = True,
     as_json: Json = False,
 ) -> None:
     """Take a commit to production, by way of the environments before it; a bad one is turned back."""
@@ -165,7 +164,7 @@ def release(
     from tasks.release.request import ReleaseRequest
 
     request = ReleaseRequest(
-        service=service, commit=commit, environment=environment, estate=_estate(), requested_by=who()
+        service=service, commit=commit, environment=environment, estate=estate_path(), requested_by=who()
     )
     _run("release", request, wait, as_json)
 
@@ -177,7 +176,7 @@ def rollback(
     environment: Annotated[str, typer.Option("--in", help="environment to turn back")] = "production",
     reason: Annotated[str, typer.Option(help="why, for the record")] = "",
     estate: Estate = "",
-    wait: Annotated[bool, typer.Option(help="follow the run to its end, or only start it")] = True,
+    wait: Wait = True,
     as_json: Json = False,
 ) -> None:
     """Return to a kept release at once, without a rebuild. A release that still runs there is cancelled first."""
@@ -185,7 +184,7 @@ def rollback(
     from tasks.release.request import RollbackRequest
 
     request = RollbackRequest(
-        service=service, to=to, environment=environment, reason=reason, estate=_estate(), requested_by=who()
+        service=service, to=to, environment=environment, reason=reason, estate=estate_path(), requested_by=who()
     )
     _run("rollback", request, wait, as_json)
 
@@ -242,19 +241,16 @@ def _answer(run: str, decision: str, reason: str, name: str, estate: str) -> Non
 @app.command()
 def reconcile(
     estate: Estate = "",
-    wait: Annotated[bool, typer.Option(help="follow the run to its end, or only start it")] = True,
+    wait: Wait = True,
 ) -> None:
     """Bring releases whose runs have died to an end now, and report what is not as it was left."""
     connect(estate)
-    from deployments import runs
-    from tasks.common.run_steps import start_run
     from tasks.release.request import ReconcileRequest
 
-    run_id = start_run("reconcile", ReconcileRequest(estate=_estate()))
-    if not wait:
-        out.print(f"started run {run_id}")
+    run_id = start("reconcile", ReconcileRequest(estate=estate_path()), wait, as_json=False)
+    if not run_id:
         return
-    ended = runs.follow(run_id, lambda text: out.print(text, markup=False, style="dim"))
+    ended = follow(run_id, as_json=False)
     out.print(f"reconcile: {ended.state}")
     if ended.state == "Cancelled":
         out.print("another reconciliation was at work; what it found stands in its own run")
@@ -348,23 +344,18 @@ def schema(
 
 def _run(flow: str, request: Any, wait: bool, as_json: bool) -> None:
     from blocks.estate import open_estate
-    from deployments import runs
-    from tasks.common.run_steps import start_run
 
     estate = open_estate(request.estate)
     estate.site(request.service, request.environment)
-    run_id = start_run(flow, request)
-    if not wait:
-        print_json({"run": run_id}) if as_json else out.print(f"started run {run_id}")
+    run_id = start(flow, request, wait, as_json)
+    if not run_id:
         return
-    say = (lambda text: None) if as_json else (lambda text: out.print(text, markup=False, style="dim"))
-    ended = runs.follow(run_id, say)
+    ended = follow(run_id, as_json)
     try:
         record = estate.ledger.record(run_id)
     except Refused:
         # Refused before there was a record, such as an unknown commit: Prefect's message says why.
-        why = re.sub(r"^Flow run encountered an exception: \w+: ", "", ended.message)
-        print_json(asdict(ended)) if as_json else out.print(why, markup=False)
+        print_json(asdict(ended)) if as_json else out.print(why_of(ended), markup=False)
         raise typer.Exit(Exit.REFUSED) from None
     if as_json:
         print_json(asdict(record))
@@ -374,11 +365,6 @@ def _run(flow: str, request: Any, wait: bool, as_json: bool) -> None:
             out.print(record.error, markup=False)
     if record.outcome is not Outcome.SUCCEEDED:
         raise typer.Exit(_OUTCOMES[record.outcome])
-
-
-def _estate() -> str:
-    """Return the estate file for the worker, which need not have this shell's variables."""
-    return os.environ.get("SLIPWAY_ESTATE", "")
 
 
 @contextmanager

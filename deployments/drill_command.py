@@ -1,10 +1,8 @@
 """The commands `slipway drill` and `slipway reap`: practise a failure, count it again, undo what was left over."""
 
-import os
 import signal
 import threading
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,9 +11,9 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from deployments.restore_command import exit_of
+from deployments.following import Wait, give_answer, run_to_end, show_steps
 from deployments.shown import print_json
-from deployments.terminal import Estate, Exit, Json, connect, err, out, who
+from deployments.terminal import Estate, Exit, Json, connect, estate_path, out, who
 from tasks.common.drill_notes import DrillNote, DrillNotes, open_question
 from tasks.common.errors import Refused
 
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Practise failures: start a drill, list them, count one again.")
 Name = Annotated[str, typer.Argument(help="name of the drill, as its file has it")]
-_FAILED = "Flow run encountered an exception: "
 
 
 @app.command()
@@ -35,29 +32,20 @@ def start(
     repeat: Annotated[int, typer.Option(min=1, max=100, help="so often, one after the other")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the plan, and break nothing")] = False,
     estate: Estate = "",
-    wait: Annotated[bool, typer.Option(help="follow the run to its end, or only start it")] = True,
+    wait: Wait = True,
     as_json: Json = False,
 ) -> None:
     """Break something on purpose, watch what becomes of it, put it right, and measure."""
     connect(estate)
     if dry_run:
         steps = _plan(drill, repeat)
-        if as_json:
-            print_json({"steps": steps})
-        else:
-            for number, step in enumerate(steps, start=1):
-                out.print(f"{number:>2}. {step}", markup=False, soft_wrap=True)
+        print_json({"steps": steps}) if as_json else show_steps(steps)
         return
-    from tasks.common.run_steps import start_run
     from tasks.drill.request import DrillRequest
 
-    path = os.environ.get("SLIPWAY_ESTATE", "")
     _place(drill)
-    run_id = start_run("drill", DrillRequest(drill=drill, repeat=repeat, estate=path, requested_by=who()))
-    if not wait:
-        print_json({"run": run_id}) if as_json else out.print(f"started run {run_id}")
-        return
-    _follow(run_id, drill, as_json)
+    request = DrillRequest(drill=drill, repeat=repeat, estate=estate_path(), requested_by=who())
+    run_to_end("drill", request, f"drill {drill}", wait, as_json, answered=True)
 
 
 @app.command("list")
@@ -161,21 +149,12 @@ def answer_drill(drills: DrillNotes, run: str, answer: dict[str, str]) -> bool:
         Refused: it does not wait for an answer, or waits no longer.
         Retryable: the ledger or the Prefect server does not answer.
     """
-    from tasks.common.run_steps import answer_run
-
     notes = drills.notes(run)
     if not notes:
         return False
-    expires_at, first = open_question(notes), notes[0]
-    on = f"drill {first.drill} on {first.cluster}"
-    if expires_at is None or datetime.now(UTC) > expires_at:
-        raise Refused(
-            "this run does not wait for an answer" if expires_at is None else "the time for an answer is over",
-            on=on,
-            next_action="'slipway drill list' shows how it has ended; start it again if it is still wanted",
-        )
-    answer_run(first.run_id, answer)
-    out.print(f"{on}: {answer['decision']}; run {first.run_id[:8]} goes on", markup=False)
+    after = "'slipway drill list' shows how it has ended; start it again if it is still wanted"
+    on = f"drill {notes[0].drill} on {notes[0].cluster}"
+    give_answer(notes[0].run_id, open_question(notes), answer, on, after)
     return True
 
 
@@ -193,23 +172,6 @@ def _plan(drill: str, repeat: int) -> tuple[str, ...]:
     nodes = place.nodes.look() if place.nodes is not None else ()
     found = injections(place.experiment, place.cluster, targets(place.experiment, place.cluster, nodes))
     return printed(place.experiment, place.cluster, found, repeat)
-
-
-def _follow(run_id: str, drill: str, as_json: bool) -> None:
-    from deployments import runs
-
-    # A live drill is answered in another terminal: the id is said at once.
-    err.print(f"run {run_id}", style="dim")
-    ended = runs.follow(run_id, lambda text: None if as_json else out.print(text, markup=False, style="dim"))
-    why = "" if ended.completed else ended.message.removeprefix(_FAILED).partition(": ")[2]
-    if as_json:
-        print_json(asdict(ended))
-    else:
-        out.print(f"\ndrill {drill}: {ended.state}", markup=False)
-        if why:
-            out.print(why, markup=False)
-    if not ended.completed:
-        raise typer.Exit(exit_of(why))
 
 
 def _recounted(one: "Recounted") -> dict[str, object]:

@@ -9,8 +9,9 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
+from deployments.following import Wait, run_to_end
 from deployments.shown import print_json
-from deployments.terminal import Estate, Exit, Json, connect, out, who
+from deployments.terminal import Estate, Exit, Json, connected, estate_path, out, who
 from tasks.common.errors import Refused
 from tasks.common.migrations import Phase
 
@@ -24,7 +25,6 @@ Environment = Annotated[str, typer.Option("--in", help="environment whose databa
 Folder = Annotated[str, typer.Option(help="a folder of migrations on this machine, in place of the repository's")]
 Commit = Annotated[str, typer.Option(help="commit, branch or tag that has the migrations; empty: the newest")]
 Through = Annotated[Phase, typer.Option(help="the last phase; cleanup removes the old shape for good")]
-Wait = Annotated[bool, typer.Option(help="follow the run to its end, or only start it")]
 Name = Annotated[str, typer.Argument(help="name of the migration: 0003_merge_names")]
 
 _NEW = {
@@ -171,13 +171,13 @@ def apply(
     as_json: Json = False,
 ) -> None:
     """Bring a database's migrations through a phase, the oldest first."""
-    _connected(estate).migrated(service, environment)
+    connected(estate).migrated(service, environment)
     from tasks.migration.request import MigrateRequest
 
     request = MigrateRequest(
         service=service, environment=environment, through=through, upto=upto, **_where(folder, commit)
     )
-    _run("migrate", request, wait, as_json, f"{service} in {environment} through {through}")
+    run_to_end("migrate", request, f"{service} in {environment} through {through}", wait, as_json)
 
 
 @app.command()
@@ -190,17 +190,17 @@ def undo(
     as_json: Json = False,
 ) -> None:
     """Take the newest migration back, which is possible until its point of no return."""
-    _connected(estate).migrated(service, environment)
+    connected(estate).migrated(service, environment)
     from tasks.migration.request import UndoRequest
 
     request = UndoRequest(service=service, environment=environment, name=name, **_where("", ""))
-    _run("undo-migration", request, wait, as_json, f"undo of {name}")
+    run_to_end("undo-migration", request, f"undo of {name}", wait, as_json)
 
 
 def _opened(
     service: str, environment: str, folder: str, commit: str, estate: str
 ) -> "tuple[OpenEstate, tuple[Written, ...]]":
-    opened = _connected(estate)
+    opened = connected(estate)
     opened.migrated(service, environment)
     from tasks.migration.request import MigrateRequest
     from tasks.migration.steps import written_of
@@ -210,20 +210,5 @@ def _opened(
 
 
 def _where(folder: str, commit: str) -> dict[str, Any]:
-    from deployments.backup_command import estate_path
-
     absolute = str(Path(folder).absolute()) if folder else ""
     return {"folder": absolute, "commit": commit, "estate": estate_path(), "requested_by": who()}
-
-
-def _connected(estate: str) -> "OpenEstate":
-    connect(estate)
-    from blocks.estate import open_estate
-
-    return open_estate()
-
-
-def _run(flow: str, request: Any, wait: bool, as_json: bool, title: str) -> None:
-    from deployments.backup_command import follow_run, show_ended
-
-    follow_run(flow, request, wait, as_json, lambda ended: show_ended(title, ended, as_json))

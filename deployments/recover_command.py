@@ -1,14 +1,12 @@
 """The command `slipway recover`: a whole service is brought back after everything was lost."""
 
-import os
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployments.restore_command import FAILED, exit_of
+from deployments.following import PlanOnly, Wait, run_to_end, show_steps
 from deployments.shown import print_json
-from deployments.terminal import Estate, Json, connect, err, out, who
+from deployments.terminal import Estate, Json, connect, estate_path, who
 
 if TYPE_CHECKING:
     from tasks.recover.request import RecoverRequest
@@ -22,14 +20,13 @@ def recover(
     ] = None,
     release: Annotated[str, typer.Option(help="default: the last one that succeeded there")] = "",
     site: Annotated[str, typer.Option(help="region that the names are pointed to; default: they stay")] = "",
-    plan_only: Annotated[bool, typer.Option("--plan", help="say what would be done, and change nothing")] = False,
+    plan_only: PlanOnly = False,
     estate: Estate = "",
-    wait: Annotated[bool, typer.Option(help="follow the run to its end, or only start it")] = True,
+    wait: Wait = True,
     as_json: Json = False,
 ) -> None:
     """Bring a whole service back where nothing is left: its data, its last proven release, its traffic, its names."""
     connect(estate)
-    from tasks.common.run_steps import start_run
     from tasks.recover.request import RecoverRequest
 
     request = RecoverRequest(
@@ -38,17 +35,13 @@ def recover(
         plans=plan or [],
         release=release,
         site=site,
-        estate=os.environ.get("SLIPWAY_ESTATE", ""),
+        estate=estate_path(),
         requested_by=who(),
     )
     if plan_only:
         _show_plan(request, as_json)
         return
-    run_id = start_run("recover", request)
-    if not wait:
-        print_json({"run": run_id}) if as_json else out.print(f"started run {run_id}")
-        return
-    _follow(run_id, as_json)
+    run_to_end("recover", request, "recovery", wait, as_json, answered=True)
 
 
 def _show_plan(request: "RecoverRequest", as_json: bool) -> None:
@@ -64,22 +57,4 @@ def _show_plan(request: "RecoverRequest", as_json: bool) -> None:
     if as_json:
         print_json({"steps": steps})
         return
-    for number, step in enumerate(steps, start=1):
-        out.print(f"{number:>2}. {step}", markup=False, soft_wrap=True)
-
-
-def _follow(run_id: str, as_json: bool) -> None:
-    from deployments import runs
-
-    err.print(f"run {run_id}", style="dim")
-    say = (lambda text: None) if as_json else (lambda text: out.print(text, markup=False, style="dim"))
-    ended = runs.follow(run_id, say)
-    why = "" if ended.completed else FAILED.sub("", ended.message)
-    if as_json:
-        print_json(asdict(ended))
-    else:
-        out.print(f"\nrecovery: {ended.state}", markup=False)
-        if why:
-            out.print(why, markup=False)
-    if not ended.completed:
-        raise typer.Exit(exit_of(why))
+    show_steps(steps)

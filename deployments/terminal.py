@@ -3,12 +3,15 @@
 import os
 from enum import IntEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from deployments.lab.lab import ROOT, Lab
+
+if TYPE_CHECKING:
+    from blocks.estate import OpenEstate
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -43,6 +46,19 @@ def connect(estate: str = "") -> None:
         os.environ.update({name: value for name, value in lab.environment().items() if name not in os.environ})
     if estate:
         os.environ["SLIPWAY_ESTATE"] = str(Path(estate).absolute())
+
+
+def connected(estate: str) -> "OpenEstate":
+    """Return the estate that is used from now on."""
+    connect(estate)
+    from blocks.estate import open_estate
+
+    return open_estate()
+
+
+def estate_path() -> str:
+    """Return the estate file that is used, for a worker, which need not have this shell's variables; '' for none."""
+    return os.environ.get("SLIPWAY_ESTATE", "")
 
 
 def who() -> str:

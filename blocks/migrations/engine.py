@@ -9,6 +9,7 @@ from typing import Any
 from psycopg import errors
 
 from blocks.migrations import store
+from blocks.migrations.expecting import SHOWN, not_trusted
 from blocks.migrations.filling import Filling, Page
 from blocks.migrations.indexes import Indexes
 from blocks.migrations.meaning import translated
@@ -31,8 +32,6 @@ from tasks.migration.model import (
 )
 from tasks.migration.ports import BackfillSeen, BatchDone, Spot, TooSlow
 
-SHOWN = 5
-"""So many rows of a check that has failed are shown."""
 _LOCAL = (
     "select set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true), set_config(%s, %s, true)"
 )
@@ -285,15 +284,8 @@ class PostgresqlEngine:
                 rows = cursor.fetchmany(SHOWN + 1)
         if not rows:
             return
-        shown = [self._sessions.redact(", ".join(map(str, row))) for row in rows[:SHOWN]]
-        shown += ["and more"] if len(rows) > SHOWN else []
-        raise Refused(
-            f"a check has found what must not be: {step.says}",
-            on=on,
-            state="the new shape is not to be trusted; clients of the old one are not touched",
-            next_action="mend the rows, or what fills them, then apply again",
-            facts={"rows found": "\n".join(shown)},
-        )
+        shown = [self._sessions.redact(", ".join(map(str, row))) for row in rows]
+        raise not_trusted(f"a check has found what must not be: {step.says}", on, "rows found", shown)
 
     def _is_done(self, at: Spot) -> bool:
         with translated(self._on(str(at)), self._sessions.redact), self._claimed(at.name) as row:

@@ -132,8 +132,7 @@ select distinct v.relid::regclass::text from pg_stat_progress_vacuum v join pg_s
  where a.backend_type = 'autovacuum worker' and v.relid = any(%s::regclass[])
 """
 _LAG = """
-select coalesce(max(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)), 0)::bigint,
-       coalesce(max(case when replay_lsn < pg_current_wal_lsn() then extract(epoch from replay_lag) end), 0)::float8
+select coalesce(max(case when replay_lsn < pg_current_wal_lsn() then extract(epoch from replay_lag) end), 0)::float8
   from pg_stat_replication where state in ('streaming', 'catchup')
 """
 _LATENCY = """
@@ -182,14 +181,13 @@ class Looks:
         with self._sessions.reading(10.0) as session:
             monitors = _one(session, _MONITORS) == (True,)
             waiting = _waiting(session) if _one(session, _ARCHIVES) == (True,) else None
-            vacuuming, lag = None, (None, None)
+            vacuuming, lag_s = None, None
             if monitors:
                 names = [str(each) for each in tables]
                 vacuuming = tuple(row[0] for row in session.execute(_VACUUMING, [names]).fetchall())
-                lag = _one(session, _LAG)
-            long = session.execute(_LONG, [LONG_S]).fetchone()
+                (lag_s,) = _one(session, _LAG)
             latency = self._latency(session)
-        return Measures(waiting, vacuuming, lag[0], lag[1], latency, free, total, long[2] if long else None)
+        return Measures(waiting, vacuuming, lag_s, latency, free, total)
 
     def volatile(self, table: Table, expressions: Mapping[str, str]) -> Sequence[str]:
         """Return what in the expressions has another value each time; asked from the server's own parser."""

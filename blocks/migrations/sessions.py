@@ -8,6 +8,7 @@ import psycopg
 from psycopg import sql
 
 from blocks.migrations.meaning import not_connected, translated
+from blocks.postgresql import KEEPALIVE
 from tasks.common.errors import Refused, Retryable
 from tasks.migration.ports import MutexLost
 
@@ -17,14 +18,6 @@ _KEY = 0x736C69706D696772
 _HALVES = (_KEY >> 32, _KEY & 0xFFFFFFFF)
 _CONNECT_WITHIN_S = 10
 _POLL_S = 0.2
-# For networks that swallow packets: the system's own limits are hours, and a dead engine's mutex would live as long.
-_KEEPALIVE = {
-    "keepalives": 1,
-    "keepalives_idle": 15,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,
-}
 _SETTINGS = (
     "set standard_conforming_strings = on",
     "set datestyle = 'ISO, MDY'",
@@ -76,7 +69,8 @@ class Sessions:
         try:
             connection = psycopg.connect(
                 address,
-                **_KEEPALIVE,  # type: ignore[arg-type]
+                # A dead engine's mutex would live as long as its connection.
+                **KEEPALIVE,  # type: ignore[arg-type]
                 connect_timeout=_CONNECT_WITHIN_S,
                 application_name=application,
                 autocommit=True,

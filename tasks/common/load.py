@@ -17,7 +17,7 @@ from tasks.common.expectations import Suite, suites_problems
 from tasks.common.failovers import FailoverPlan, RegionSpec, failover_problems
 from tasks.common.gates import Gate, name_problems
 from tasks.common.masking import Masking
-from tasks.common.mistakes import M, mistakes, problem_mistakes, show, validate
+from tasks.common.mistakes import M, mistakes, problem_mistakes, refused, show, validate
 from tasks.common.model import Check, DriverSpec, Metric, Place, Problem, near
 from tasks.common.preflight import early_problems
 from tasks.common.schedules import schedule_problems
@@ -43,7 +43,6 @@ from tasks.common.webhooks import Fields, Forge, WebhookRule, event_problems, so
 SettingsModels = Callable[[str, str], type[BaseModel] | None]
 """Port and driver's name to the model of its settings; None where there is no such driver."""
 
-_MOST_LISTED = 200
 _NONE_KNOWN: Mapping[str, Collection[str]] = MappingProxyType({})
 _STRATEGIES: dict[object, type[BlueGreen | Canary | Rolling]] = {
     "blue-green": BlueGreen,
@@ -175,17 +174,10 @@ def _validated(model: type[M], document: Document) -> tuple[M | None, list[Mista
 
 def _sound(file: M | None, found: list[Mistake], origin: str, reference: str) -> M:
     """Return the file if nothing was found."""
-    name, unique = PurePath(origin).name or origin, sorted(set(found))
-    if file is not None and not unique:
+    if file is not None and not found:
         return file
-    more = [f"... and {len(unique) - _MOST_LISTED} more"] if len(unique) > _MOST_LISTED else []
-    count = "1 mistake" if len(unique) == 1 else f"{len(unique)} mistakes"
-    raise Refused(
-        f"{name} has {count}",
-        on=origin,
-        next_action=f"correct what is listed, then run the same command again ({reference} explains every key)",
-        facts={"mistakes": "\n".join([*(f"{name}:{each.line}: {each}" for each in unique[:_MOST_LISTED]), *more])},
-    )
+    name = PurePath(origin).name or origin
+    raise refused(f"{name} has", [(name, each) for each in found], origin, reference)
 
 
 def _piece(document: Document, place: Place, model: type[M]) -> M | None:

@@ -3,7 +3,7 @@
 import json
 import re
 import types
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from tasks.common.document import Document, Mistake, show_place
+from tasks.common.errors import Refused
 from tasks.common.model import Place, Problem, near
 from tasks.common.redaction import Redactor
 from tasks.common.secrets import NoReference
@@ -22,6 +23,7 @@ M = TypeVar("M", bound=BaseModel)
 _SECRET = re.compile(r"(?i)secret|passw|token|credential|dsn|private|auth|api_?key|access_?key|(^|[_-])key$")
 _HIDDEN = "a value that is not shown, as it may be a secret"
 _LONGEST = 60
+_MOST_LISTED = 200
 _LIST = "a list: each item on a line of its own after '- ', or [first, second]"
 _MAPPING = "a mapping: 'key: value' lines, indented below it"
 
@@ -98,6 +100,27 @@ def problem_mistakes(problems: Iterable[Problem], document: Document, within: Pl
     return [
         Mistake(document.line(place), show_place(place), _cleaned(each.found), each.expected) for place, each in placed
     ]
+
+
+def refused(what: str, found: Collection[tuple[str, Mistake]], on: str, reference: str) -> Refused:
+    """Return the error that lists all mistakes, each a line: 'FILE:LINE: PLACE: found ...; expected ...'.
+
+    Args:
+        what: what has them: 'slipway.yaml has', 'the migrations have'.
+        found: the mistakes, each with the name of its file; what is found twice is listed once.
+        on: what was read.
+        reference: page that explains every key.
+    """
+    unique = sorted(set(found))
+    count = "1 mistake" if len(unique) == 1 else f"{len(unique)} mistakes"
+    lines = [f"{name}:{each.line}: {each}" for name, each in unique[:_MOST_LISTED]]
+    more = [f"... and {len(unique) - _MOST_LISTED} more"] if len(unique) > _MOST_LISTED else []
+    return Refused(
+        f"{what} {count}",
+        on=on,
+        next_action=f"correct what is listed, then run the same command again ({reference} explains every key)",
+        facts={"mistakes": "\n".join([*lines, *more])},
+    )
 
 
 def show(value: object) -> str:

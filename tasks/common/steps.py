@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import httpx
@@ -14,9 +15,10 @@ from prefect.context import SettingsContext, get_settings_context
 from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 
+from tasks.common.accounts import Done
 from tasks.common.backups import OnProgress, Progress
 from tasks.common.errors import Retryable, SlipwayError
-from tasks.common.units import show_size
+from tasks.common.units import show_duration, show_size
 
 T = TypeVar("T")
 _TELL_EVERY_S = 10.0
@@ -71,6 +73,27 @@ def tell_restored() -> OnProgress:
             log.info("restored %s%s", show_size(progress.done_bytes), whole)
 
     return tell
+
+
+@contextmanager
+def done_as(what: str, redact: Callable[[str], str], keep: Callable[[Done], None]) -> Iterator[list[str]]:
+    """What the block does is kept as a step of an account, however it ends, and told.
+
+    Args:
+        what: the step in words.
+        redact: takes secrets out of a text.
+        keep: is given the step with what came of it: what the block adds to the list that it is given, or its error.
+    """
+    began, at, said = time.monotonic(), datetime.now(UTC), list[str]()
+    try:
+        yield said
+    except BaseException as error:
+        said.append(error.what if isinstance(error, SlipwayError) else type(error).__name__)
+        raise
+    finally:
+        done = Done(what, at, time.monotonic() - began, redact("; ".join(said) or "done"))
+        get_run_logger().info("%s: %s (%s)", done.what, done.said, show_duration(done.took_s))
+        keep(done)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The nouns of a failover: what is asked for, what was seen, what is decided, and the steps."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
@@ -280,22 +280,3 @@ class Visited:
     label: str
     problem: str
     took_s: float
-
-
-@dataclass(frozen=True)
-class Done:
-    """One step that was done, or tried, for the account.
-
-    Args:
-        what: the step in words.
-        at: when it began; aware.
-        took_s: how long it took.
-        said: what came of it, one sentence.
-        facts: figures.
-    """
-
-    what: str
-    at: datetime
-    took_s: float
-    said: str
-    facts: Mapping[str, object] = field(default_factory=dict)

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from tasks.common.accounts import Done
 from tasks.common.failovers import FailoverObjectives
 from tasks.common.markdown import escape, table
 from tasks.common.moves import Closed, Move, MoveKind
 from tasks.common.units import show_duration
 from tasks.failover.decide import show_loss
-from tasks.failover.model import Decision, Done, Phase, Step
+from tasks.failover.model import Decision, Phase, Step
 
 
 @dataclass

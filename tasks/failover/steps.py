@@ -15,16 +15,16 @@ from prefect.logging import get_run_logger
 from blocks.estate import OpenEstate
 from blocks.failovers import failover_plan, open_dns, open_sites, open_visitor, rules_of
 from blocks.lease_keeper import KeptLease
+from tasks.common.accounts import Done
 from tasks.common.errors import Retryable, SlipwayError
 from tasks.common.failovers import FailoverPlan
 from tasks.common.lease_steps import holder
 from tasks.common.moves import DECIDED, PROMOTING, Move, MoveKind, MoveNote, last_target, open_move
-from tasks.common.steps import ONCE
-from tasks.common.units import show_duration
+from tasks.common.steps import ONCE, done_as
 from tasks.failover.carry import Tools, carry_out, look
 from tasks.failover.decide import decide as decided
 from tasks.failover.decide import loss_on_record, show_loss
-from tasks.failover.model import Act, Done, Phase, Seen, Step
+from tasks.failover.model import Act, Phase, Seen, Step
 from tasks.failover.report import Account
 from tasks.failover.request import MoveRequest
 
@@ -184,22 +184,18 @@ def _phase(work: Moving, phase: Phase) -> None:
 @contextmanager
 def on_step(work: Moving, step: Step) -> Iterator[list[str]]:
     """What the block does is a step of the account, and on record; what came of it, it adds to the list it is given."""
-    began, at, said = time.monotonic(), datetime.now(UTC), list[str]()
-    _before(work, step, at)
-    try:
+
+    def keep(done: Done) -> None:
+        work.account.steps.append(done)
+        work.step_number += 1
+        facts = {"what": done.what, "said": done.said, "took_s": done.took_s}
+        work.note_if_it_can(f"step {work.step_number:02}", facts)
+
+    _before(work, step, datetime.now(UTC))
+    with done_as(str(step), work.redact, keep) as said:
         yield said
         if step.act is Act.VALIDATE and work.account.served_at is None:
             work.account.served_at = datetime.now(UTC)
-    except BaseException as error:
-        said.append(error.what if isinstance(error, SlipwayError) else type(error).__name__)
-        raise
-    finally:
-        done = Done(str(step), at, time.monotonic() - began, work.redact("; ".join(said) or "done"))
-        work.account.steps.append(done)
-        work.step_number += 1
-        get_run_logger().info("%s: %s (%s)", done.what, done.said, show_duration(done.took_s))
-        facts = {"what": done.what, "said": done.said, "took_s": done.took_s}
-        work.note_if_it_can(f"step {work.step_number:02}", facts)
 
 
 def _before(work: Moving, step: Step, at: datetime) -> None:

@@ -102,6 +102,7 @@ class Conductor:
     show: Callable[[Progress], None] = _nothing
     backup: str = ""
     run_id: str = ""
+    _told: set[str] = field(default_factory=set)
 
     def do(self, action: Action, limits: Limits, attempt: Attempt | None) -> None:
         """The action is done and on record. *Idempotent:* yes.
@@ -172,7 +173,12 @@ class Conductor:
         self.say(f"{at}: {changed} rows changed, {over} gone over")
 
     def _require_health(self, at: Spot, table: Table) -> None:
-        found = health.stops(health.judge(self.target.measure([table]), self.health))
+        findings = health.judge(self.target.measure([table]), self.health)
+        unmeasured = [each for each in health.unmeasured(findings) if each not in self._told]
+        if unmeasured:
+            self.say(f"{at}: does not look at {', '.join(unmeasured)}: it cannot be measured here")
+            self._told.update(unmeasured)
+        found = health.stops(findings)
         if found:
             raise OnHold(at, found)
 

@@ -12,7 +12,7 @@ from tasks.common.document import Mistake, read
 from tasks.common.errors import Refused
 from tasks.common.load import load_suites
 from tasks.common.migrations import PHASES, Phase
-from tasks.common.mistakes import mistakes, validate
+from tasks.common.mistakes import mistakes, refused, validate
 from tasks.common.model import StrictModel
 from tasks.common.units import COLUMN_PATTERN, TABLE_PATTERN, Duration, Expected, PositiveDuration
 from tasks.migration.model import Backfill, Compiled, Expect, Limits, Step, Table
@@ -28,7 +28,6 @@ REFERENCE = "docs/reference/migration-file.md"
 NEVER = "never"
 
 _UNDO = ".undo"
-_MOST_LISTED = 200
 
 
 def _sql(text: str) -> str:
@@ -205,7 +204,7 @@ def load_migrations(files: Mapping[str, str], origin: str) -> tuple[Written, ...
         sound += [written] if written is not None else []
     found += _order(list(folders))
     if found:
-        raise _refused(found, origin)
+        raise refused("the migrations have", found, origin, REFERENCE)
     return tuple(sound)
 
 
@@ -286,15 +285,3 @@ def _order(names: list[str]) -> Iterator[tuple[str, Mistake]]:
         if number in seen:
             yield name, Mistake(1, "the folder's name", f"the number of {seen[number]}", "a number of its own")
         seen.setdefault(number, name)
-
-
-def _refused(found: list[tuple[str, Mistake]], origin: str) -> Refused:
-    lines = sorted({f"{path}:{each.line}: {each}" for path, each in found})
-    more = [f"... and {len(lines) - _MOST_LISTED} more"] if len(lines) > _MOST_LISTED else []
-    count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
-    return Refused(
-        f"the migrations have {count}",
-        on=origin,
-        next_action=f"correct what is listed, then run the same command again ({REFERENCE} explains every key)",
-        facts={"mistakes": "\n".join([*lines[:_MOST_LISTED], *more])},
-    )

@@ -23,22 +23,18 @@ class Measures:
     Args:
         wal_waiting: segments of WAL that wait to be archived; None also where nothing is archived.
         vacuuming: the tables of those asked for that autovacuum works on.
-        replica_lag_bytes: WAL that the slowest connected replica has not replayed.
         replica_lag_s: of the slowest connected replica.
         latency_ms: of the foreground: its mean time a statement since the last measure.
         disk_free_bytes: where the data folder is.
         disk_total_bytes: as before.
-        long_transaction_s: age of the oldest transaction of somebody else.
     """
 
     wal_waiting: int | None = None
     vacuuming: tuple[str, ...] | None = None
-    replica_lag_bytes: int | None = None
     replica_lag_s: float | None = None
     latency_ms: float | None = None
     disk_free_bytes: int | None = None
     disk_total_bytes: int | None = None
-    long_transaction_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -120,13 +116,18 @@ def disk(found: Measures, limits: HealthLimits) -> Finding | None:
 
 
 RULES: tuple[Rule, ...] = (wal_archive, autovacuum, replica_lag, foreground_latency, disk)
-"""Every rule that is asked. One that cannot be measured stops nothing; the log says so."""
+"""Every rule that is asked. One that cannot be measured stops nothing."""
 
 
 def judge(found: Measures, limits: HealthLimits, rules: Sequence[Rule] = RULES) -> tuple[Finding, ...]:
     """Return what each rule says that is on."""
     said = [rule(found, limits) for rule in rules]
     return tuple(each for each in said if each is not None)
+
+
+def unmeasured(findings: Sequence[Finding]) -> tuple[str, ...]:
+    """Return the rules that are on and cannot be looked at, for whoever trusts in them."""
+    return tuple(each.rule for each in findings if each.verdict is Verdict.NOT_AVAILABLE)
 
 
 def stops(findings: Sequence[Finding]) -> tuple[Finding, ...]:

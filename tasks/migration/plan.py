@@ -12,6 +12,13 @@ from tasks.migration.model import Backfill, Compiled, Ddl, Step
 from tasks.migration.ports import Spot
 
 
+def _with_statements(before: str, step: Step) -> str:
+    lines = [f"{before}{step.what or step.kind}"]
+    if isinstance(step, Ddl):
+        lines += [f"    {' '.join(each.split())}" for each in step.statements]
+    return "\n".join(lines)
+
+
 @dataclass(frozen=True)
 class Begin:
     """The migration goes on record as under way."""
@@ -32,10 +39,7 @@ class Run:
 
     def __str__(self) -> str:
         """Return it in words, with its statements."""
-        lines = [f"{self.at}: {self.step.what or self.step.kind}"]
-        if isinstance(self.step, Ddl):
-            lines += [f"    {' '.join(each.split())}" for each in self.step.statements]
-        return "\n".join(lines)
+        return _with_statements(f"{self.at}: ", self.step)
 
 
 @dataclass(frozen=True)
@@ -85,10 +89,7 @@ class TakeBack:
 
     def __str__(self) -> str:
         """Return it in words, with its statements."""
-        lines = [f"{self.at}: take back: {self.step.what or self.step.kind}"]
-        if isinstance(self.step, Ddl):
-            lines += [f"    {' '.join(each.split())}" for each in self.step.statements]
-        return "\n".join(lines)
+        return _with_statements(f"{self.at}: take back: ", self.step)
 
 
 @dataclass(frozen=True)

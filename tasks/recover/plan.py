@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tasks.common.accounts import Done
 from tasks.common.backup_plans import BackupPlan
 from tasks.common.errors import Refused
 from tasks.common.markdown import escape, table
@@ -27,7 +28,7 @@ class Back:
 
 @dataclass
 class Account:
-    """What was done: each step with its seconds, and what came of it.
+    """What was done.
 
     Args:
         what: 'campus in production'.
@@ -35,7 +36,7 @@ class Account:
     """
 
     what: str
-    steps: list[tuple[str, float, str]] = field(default_factory=list)
+    steps: list[Done] = field(default_factory=list)
 
 
 def restores_of(backups: Mapping[str, BackupPlan], wanted: Sequence[str]) -> tuple[tuple[str, str], ...]:
@@ -69,7 +70,7 @@ def report(account: Account, took_s: float, problem: str) -> str:
     """Return the account as Markdown: the time beside the objective comes first."""
     met = "met" if took_s <= OBJECTIVE_S else "not met"
     said = f"**It failed**: {escape(problem)}" if problem else "**It is back**, and was looked at as a user."
-    rows = [[escape(what), show_duration(seconds), escape(came)] for what, seconds, came in account.steps]
+    rows = [[escape(each.what), show_duration(each.took_s), escape(each.said)] for each in account.steps]
     return (
         f"# Recovery of {escape(account.what)}\n\n{said}\n\n"
         f"It took {show_duration(took_s)}; the objective is {show_duration(OBJECTIVE_S)}"

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
 from prefect import task
@@ -13,12 +13,11 @@ from blocks.estate import OpenEstate
 from blocks.failovers import open_dns
 from blocks.job import kept_release
 from blocks.lease_keeper import KeptLease, await_lease
-from tasks.common.errors import Refused, SlipwayError
+from tasks.common.errors import Refused
 from tasks.common.failovers import FailoverPlan
 from tasks.common.lease import scope_of
 from tasks.common.lease_steps import holder
-from tasks.common.steps import TRANSIENT, only_shown
-from tasks.common.units import show_duration
+from tasks.common.steps import TRANSIENT, done_as, only_shown
 from tasks.recover.plan import Account, Back, report, restores_of
 from tasks.recover.request import RecoverRequest
 
@@ -44,19 +43,9 @@ class Recovering:
         """Return 'campus in production', as task names show it."""
         return self.account.what
 
-    @contextmanager
-    def step(self, name: str) -> Iterator[list[str]]:
+    def step(self, what: str) -> AbstractContextManager[list[str]]:
         """What the block does is a step of the account; what came of it, it adds to the list that it is given."""
-        began, said = time.monotonic(), list[str]()
-        try:
-            yield said
-        except BaseException as error:
-            said.append(error.what if isinstance(error, SlipwayError) else type(error).__name__)
-            raise
-        finally:
-            came = self.estate.context.secrets.redact("; ".join(said) or "done")
-            self.account.steps.append((name, time.monotonic() - began, came))
-            get_run_logger().info("%s: %s (%s)", name, came, show_duration(self.account.steps[-1][1]))
+        return done_as(what, self.estate.context.secrets.redact, self.account.steps.append)
 
 
 @contextmanager

@@ -84,7 +84,7 @@ def _record(estate: OpenEstate, request: RestoreRequest, account: Account, probl
         "rto_s": account.rto_s,
         "replayed_at": account.replayed_at,
         "heartbeat": account.heartbeat,
-        "steps": [{"name": each.name, "took_s": each.took_s, "said": each.said} for each in account.steps],
+        "steps": [{"name": each.what, "took_s": each.took_s, "said": each.said} for each in account.steps],
         "remarks": list(account.remarks),
     }
     try:

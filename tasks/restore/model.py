@@ -1,7 +1,6 @@
 """The nouns of a restore: what is asked for, what was done so far, and what is seen where it is to go."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
@@ -130,20 +129,3 @@ class Recovered:
     fence: str
     replayed_at: datetime | None = None
     remarks: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step that was done, for the account.
-
-    Args:
-        name: 'fetch the backup'.
-        took_s: how long it took.
-        said: what came of it, one sentence.
-        facts: figures.
-    """
-
-    name: str
-    took_s: float
-    said: str
-    facts: Mapping[str, object] = field(default_factory=dict)

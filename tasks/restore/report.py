@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from tasks.common.accounts import Done
 from tasks.common.backup_plans import Objectives
 from tasks.common.markdown import escape, table
 from tasks.common.units import show_duration
 from tasks.restore.choose import moment
-from tasks.restore.model import Step
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Account:
 
     wish: str
     where: str
-    steps: list[Step] = field(default_factory=list)
+    steps: list[Done] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     entry_id: str = ""
     replayed_at: datetime | None = None
@@ -109,5 +109,5 @@ def _facts(account: Account, objectives: Objectives, *, failed: bool) -> Sequenc
     return [*found, *account.remarks]
 
 
-def _rows(steps: Sequence[Step]) -> list[tuple[str, str, str]]:
-    return [(each.name, show_duration(each.took_s), each.said) for each in steps]
+def _rows(steps: Sequence[Done]) -> list[tuple[str, str, str]]:
+    return [(each.what, show_duration(each.took_s), each.said) for each in steps]

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -20,11 +20,10 @@ from tasks.common.lease_steps import holder
 from tasks.common.load import load_masking
 from tasks.common.masking import Masking
 from tasks.common.restores import RestoreNote
-from tasks.common.steps import ONCE, TRANSIENT, tell_restored
-from tasks.common.units import show_duration
+from tasks.common.steps import ONCE, TRANSIENT, done_as, tell_restored
 from tasks.restore.choose import choose, recheck, wish_of
 from tasks.restore.decide import must_ask, require_room, settle, state_of
-from tasks.restore.model import Chosen, Journal, Phase, Settlement, Step
+from tasks.restore.model import Chosen, Journal, Phase, Settlement
 from tasks.restore.ports import TargetServer
 from tasks.restore.report import Account, came_back_to
 from tasks.restore.request import RestoreRequest
@@ -100,19 +99,9 @@ class Restoring:
         about = (holder(), self.request.plan, self.request.to)
         self.estate.ledger.restores.note(RestoreNote(*about, kind, now, facts))
 
-    @contextmanager
-    def step(self, name: str) -> Iterator[list[str]]:
+    def step(self, what: str) -> AbstractContextManager[list[str]]:
         """What the block does is a step of the account; what came of it, it adds to the list that it is given."""
-        began, said = time.monotonic(), list[str]()
-        try:
-            yield said
-        except BaseException as error:
-            said.append(error.what if isinstance(error, SlipwayError) else f"{type(error).__name__}")
-            raise
-        finally:
-            done = Step(name, time.monotonic() - began, self.redact("; ".join(said) or "done"))
-            self.account.steps.append(done)
-            get_run_logger().info("%s: %s (%s)", name, done.said, show_duration(done.took_s))
+        return done_as(what, self.redact, self.account.steps.append)
 
 
 def read_masking(estate: OpenEstate, spec: RestoreTarget) -> tuple[Masking, str] | None:

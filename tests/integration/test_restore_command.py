@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deployments.cli import app
-from deployments.restore_command import exit_of
+from deployments.following import exit_of
 from deployments.terminal import Exit
 from tasks.common.errors import Refused, Retryable, SlipwayError, Unsafe
 from tasks.restore.model import BroughtBack

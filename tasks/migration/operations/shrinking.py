@@ -126,8 +126,10 @@ def _foreign_keys(state: State, table: TableState) -> list[str]:
 
 def _contract(state: State, table: TableState, migration: str) -> list[str]:
     kept = sync(state, table, migration)
-    statements = list(kept.unmake) if table.fresh or table.gone else []
-    statements += _own(state, table)
+    # New clients lock the view and then the table: who locks the table first waits for them, and they for it.
+    statements = _views(state, table)
+    statements += kept.unmake if table.fresh or table.gone else []
+    statements += _own(table)
     for rule in table.gone_rules:
         if rule.original is not None and rule.kind != "foreign key":
             statements.append(f"ALTER TABLE {table.table} DROP CONSTRAINT IF EXISTS {quoted(rule.original.name)}")
@@ -153,20 +155,25 @@ def _contract(state: State, table: TableState, migration: str) -> list[str]:
     return statements
 
 
-def _own(state: State, table: TableState) -> list[str]:
+def _views(state: State, table: TableState) -> list[str]:
+    """Return the statements after which the view leaves defaults to the table."""
+    return [
+        f"ALTER VIEW IF EXISTS {view_of(state, table)} ALTER COLUMN {quoted(each.name)} DROP DEFAULT"
+        for each in table.columns
+        if each.view_default is not None or viewed_default(table, each)
+    ]
+
+
+def _own(table: TableState) -> list[str]:
     """Return the statements with which defaults and comments that only new clients have become those of the table."""
     statements = []
     for column in table.columns:
         name = quoted(column.physical)
         if column.view_default is not None:
-            view = f"ALTER VIEW IF EXISTS {view_of(state, table)} ALTER COLUMN {quoted(column.name)} DROP DEFAULT"
             change = f"SET DEFAULT {column.view_default}" if column.view_default else "DROP DEFAULT"
-            statements += [f"ALTER TABLE {table.table} ALTER COLUMN {name} {change}", view]
-        if viewed_default(table, column):
-            view = f"ALTER VIEW IF EXISTS {view_of(state, table)} ALTER COLUMN {quoted(column.name)} DROP DEFAULT"
-            statements.append(view)
-            if not column.identity:
-                statements.append(f"ALTER TABLE {table.table} ALTER COLUMN {name} SET DEFAULT {column.default}")
+            statements.append(f"ALTER TABLE {table.table} ALTER COLUMN {name} {change}")
+        if viewed_default(table, column) and not column.identity:
+            statements.append(f"ALTER TABLE {table.table} ALTER COLUMN {name} SET DEFAULT {column.default}")
         if column.view_comment is not None:
             text = literal(column.view_comment) if column.view_comment else "NULL"
             statements.append(f"COMMENT ON COLUMN {table.table}.{name} IS {text}")

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tasks.common.errors import SlipwayError
+from tests.support.prefect_server import prefect_server
 from tests.support.processes import short_folder
 from tests.support.sites import Sites, running_sites
 
@@ -14,6 +15,13 @@ def both_sites() -> Iterator[Sites]:
     """The two sites of the lab."""
     with short_folder() as folder, running_sites(folder) as sites:
         yield sites
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Prefect server of the module's own; returns its address."""
+    with prefect_server(tmp_path_factory.mktemp("prefect")) as address:
+        yield address
 
 
 @pytest.fixture

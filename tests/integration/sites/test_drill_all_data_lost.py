@@ -18,9 +18,8 @@ from deployments.lab.sites import backup, estate, texts
 from deployments.lab.sites.topology import MEMBERS
 from tasks.common.drill_notes import ROUND
 from tasks.drill.measure import Kind, Result
-from tests.integration.sites.test_move_commands import CLI, Desk
+from tests.support.desk import CLI, Desk
 from tests.support.drilling import read_log
-from tests.support.prefect_server import prefect_server
 from tests.support.processes import short_folder, wait_until
 from tests.support.site_moves import site_place
 from tests.support.sites import Sites, Writing, running_sites
@@ -28,12 +27,6 @@ from tests.support.sites import Sites, Writing, running_sites
 _log = logging.getLogger(__name__)
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(2400)]
 DRILL, OTHERS = "all-data-lost", [name for name in MEMBERS["a"] if name != backup.SOURCE]
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with prefect_server(tmp_path_factory.mktemp("prefect")) as address:
-        yield address
 
 
 @pytest.fixture(scope="module")

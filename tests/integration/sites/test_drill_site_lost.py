@@ -17,21 +17,14 @@ from deployments.lab.sites.topology import MEMBERS
 from tasks.common.drill_notes import ROUND
 from tasks.drill.log import Log
 from tasks.drill.measure import Kind, Result
-from tests.integration.sites.test_move_commands import CLI, Desk
+from tests.support.desk import CLI, Desk
 from tests.support.drilling import read_log
-from tests.support.prefect_server import prefect_server
 from tests.support.processes import wait_until
 from tests.support.site_moves import A, B, bring_home, site_place
 from tests.support.sites import Sites
 
 _log = logging.getLogger(__name__)
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with prefect_server(tmp_path_factory.mktemp("prefect")) as address:
-        yield address
 
 
 @pytest.fixture

@@ -18,10 +18,9 @@ from blocks.drills.reaper import is_on_duty
 from blocks.drills.undo_journal import UndoJournal, open_fault
 from tasks.common.drill_notes import ROUND
 from tests.integration.sites.test_drills_killed import EXPERIMENT, LONGEST_S, NAME
-from tests.integration.sites.test_move_commands import CLI, Desk
 from tests.support.broken_sites import BrokenSites, broken_sites
+from tests.support.desk import CLI, Desk
 from tests.support.docs import ROOT
-from tests.support.prefect_server import prefect_server
 from tests.support.processes import wait_until
 from tests.support.site_moves import site_place
 from tests.support.sites import Sites
@@ -29,12 +28,6 @@ from tests.support.sites import Sites
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
 SITE_LOST = "site-lost"
 ENDS_WITHIN_S = 300.0
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with prefect_server(tmp_path_factory.mktemp("prefect")) as address:
-        yield address
 
 
 @pytest.fixture

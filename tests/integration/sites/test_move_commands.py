@@ -4,86 +4,24 @@ Times are logged (--log-cli-level=INFO), and not asserted: a busy machine is no 
 """
 
 import logging
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from deployments.lab.sites import estate
-from deployments.lab.sites.topology import DATABASE_NAME, OPERATOR
+from deployments.lab.sites.topology import DATABASE_NAME
 from deployments.terminal import Exit
-from tests.support.prefect_server import prefect_server
-from tests.support.processes import end, running, wait_until
-from tests.support.site_moves import A, B, SitePlace, bring_home, site_place
+from tests.support.desk import CLI, Desk
+from tests.support.processes import end, wait_until
+from tests.support.site_moves import A, B, bring_home, site_place
 from tests.support.sites import Sites, now
 
 _log = logging.getLogger(__name__)
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.long]
-ROOT = Path(__file__).resolve().parents[3]
-CLI = [sys.executable, "-m", "deployments.cli"]
 _RUN = re.compile(r"run ([0-9a-f]{8}-[0-9a-f-]+)")
-
-
-@dataclass
-class Desk:
-    """Where a person works: commands go to a Prefect server of their own, whose runs a worker takes."""
-
-    sites: Sites
-    place: SitePlace
-    stack: ExitStack
-    folder: Path
-
-    @property
-    def env(self) -> dict[str, str]:
-        return {
-            **os.environ,
-            "PREFECT_API_URL": self.place.api,
-            "SLIPWAY_ESTATE": str(self.place.folder / "estate.yaml"),
-            "SLIPWAY_VAR": str(self.folder / "var"),
-            "USER": "ada",
-            "COLUMNS": "200",
-        }
-
-    def slipway(self, *arguments: str, ends_with: Exit = Exit.DONE) -> str:
-        """The command has ended as it should; returns what it has said."""
-        done = subprocess.run([*CLI, *arguments], cwd=ROOT, env=self.env, capture_output=True, text=True, timeout=400)
-        assert done.returncode == ends_with, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout + done.stderr
-
-    def start(self, name: str, argv: list[str], host: str = OPERATOR) -> "subprocess.Popen[bytes]":
-        """A program runs on the host until the end of the test."""
-        command = argv if host == OPERATOR else self.sites.lab.network.command(host, argv)
-        return self.stack.enter_context(running(command, log=self.log_of(name), env=self.env, cwd=ROOT))
-
-    def log_of(self, name: str) -> Path:
-        return self.folder / f"{name}.log"
-
-    def start_worker(self) -> "subprocess.Popen[bytes]":
-        """Somebody takes the runs; returns who."""
-        argv = [sys.executable, "-m", "deployments.worker.service", str(self.place.folder / "worker"), ""]
-        return self.start("worker", argv)
-
-    def start_vantage_points(self) -> None:
-        """Three places that are in no site look at both."""
-        for host in estate.VANTAGE_POINTS:
-            self.start(f"vantage-{host}", [*CLI, "vantage", "--host", self.sites.lab.address(host)], host)
-        wait_until(lambda: "not heard of" not in self._once(), within_s=240, what="three vantage points", every_s=1)
-
-    def _once(self) -> str:
-        done = subprocess.run([*CLI, "watch", "--once"], cwd=ROOT, env=self.env, capture_output=True, text=True)
-        return done.stdout or "not heard of"
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with prefect_server(tmp_path_factory.mktemp("prefect")) as address:
-        yield address
 
 
 @pytest.fixture

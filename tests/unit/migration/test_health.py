@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tasks.common.migrations import HealthLimits
-from tasks.migration.health import Measures, Verdict, judge, stops
+from tasks.migration.health import Measures, Verdict, judge, stops, unmeasured
 
 _WELL = Measures(
     wal_waiting=42,
@@ -42,6 +42,7 @@ def test_what_cannot_be_measured_stops_nothing_and_is_said() -> None:
     found = judge(Measures(), _LIMITS)
     assert {each.verdict for each in found} == {Verdict.NOT_AVAILABLE}
     assert stops(found) == ()
+    assert unmeasured(found) == ("WAL archive", "autovacuum", "replica lag", "foreground latency", "disk")
 
 
 def test_rules_that_are_off_are_not_asked() -> None:

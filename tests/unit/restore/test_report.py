@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from tasks.common.accounts import Done
 from tasks.common.backup_plans import Objectives, RestoreTarget
 from tasks.common.backups import Form, RestoreTo
 from tasks.common.errors import Refused, Unsafe
@@ -9,7 +10,7 @@ from tasks.common.model import DriverSpec
 from tasks.common.occasion import Occasion, Severity
 from tasks.notify.restore_messages import about_restore, restore_asks, restore_failed, restore_finished
 from tasks.restore.decide import question
-from tasks.restore.model import BroughtBack, Chosen, Step
+from tasks.restore.model import BroughtBack, Chosen
 from tasks.restore.report import Account, came_back_to, report
 from tests.support.catalogue import entry
 
@@ -20,7 +21,7 @@ ABOUT = about_restore("lab", "db", "main")
 
 
 def account(**more: object) -> Account:
-    steps = [Step("fetch the backup", 61.0, "db/1/x")]
+    steps = [Done("fetch the backup", NOON, 61.0, "db/1/x")]
     found = Account("db as of noon", WHERE, steps, entry_id="db/1/x", address="127.0.0.1:5432")
     for name, value in more.items():
         setattr(found, name, value)
