@@ -35,7 +35,7 @@ _LOOK_EVERY_S = 0.02
 _MEANING = (
     "lease: until the lost leader's key has expired (its last renewal and 20 s), or Patroni gave it up; lock: until "
     "another node has it; promotion: until its PostgreSQL takes writes; HAProxy: until its health check says so; "
-    "client: until the first write is acknowledged. Nodes and HAProxy are asked a few times a second: a part may be "
+    "client: until the first write is acknowledged. Nodes are asked a few times a second: a part may be "
     "off by 0.3 s, and below nothing"
 )
 
