@@ -95,7 +95,8 @@ class HaproxyDoor:
                     "connections through the door do not end",
                     on=self.where,
                     state="nobody new gets in; who was in may still be",
-                    next_action="close it again; or restart HAProxy: it stays closed",
+                    next_action="set 'timeout server-fin 1s' in its backends, and close it again; or restart HAProxy: "
+                    "it stays closed",
                 )
             time.sleep(_LOOK_EVERY_S)
 

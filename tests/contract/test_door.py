@@ -32,6 +32,7 @@ defaults
   timeout connect 2s
   timeout client 60s
   timeout server 60s
+  timeout server-fin 1s
 frontend users
   bind 127.0.0.1:{port}
   tcp-request connection reject if {{ str({key}),map({folder}/door.map,closed) -m str closed }}
@@ -51,6 +52,8 @@ class World:
     """Return whether a user who comes now gets in."""
     stay: Callable[[], Callable[[], bool]]
     """A user gets in and stays; returns who says whether that user is still in."""
+    give_up: Callable[[], None]
+    """A user gets in, asks, and goes away before the site has answered, which it never does."""
     half_close: Callable[[], None]
     """Nobody new gets in; who was in was not cut: there the run was killed that closed the door."""
     restart: Callable[[], None]
@@ -83,7 +86,10 @@ def _memory(folder: Path) -> World:
     def stay() -> Callable[[], bool]:
         return lambda: site.door_open or site.inside > 0
 
-    return World(opened(DEFAULT), opened, lambda: site.door_open, stay, half_close, lambda: None, silence)
+    def give_up() -> None:
+        site.inside = 1
+
+    return World(opened(DEFAULT), opened, lambda: site.door_open, stay, give_up, half_close, lambda: None, silence)
 
 
 @contextlib.contextmanager
@@ -117,6 +123,7 @@ def _haproxy(folder: Path) -> Iterator[World]:
             opened,
             lambda: _gets_in(port),
             lambda: _staying(port),
+            lambda: _given_up(port),
             lambda: _half_close(folder),
             restart,
             lambda: _stop(processes[-1]),
@@ -126,7 +133,8 @@ def _haproxy(folder: Path) -> Iterator[World]:
 
 @contextlib.contextmanager
 def _echoes() -> Iterator[int]:
-    """Somebody sends back whatever is said, for the length of a `with`."""
+    """Somebody sends back whatever is said, for the length of a `with`; but to 'hush' there is no answer and no end."""
+    ended = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
@@ -138,10 +146,16 @@ def _echoes() -> Iterator[int]:
         def echo(connection: socket.socket) -> None:
             with connection, contextlib.suppress(OSError):
                 while said := connection.recv(100):
+                    if said == b"hush":
+                        ended.wait()
+                        return
                     connection.sendall(said)
 
         threading.Thread(target=serve, daemon=True).start()
-        yield server.getsockname()[1]
+        try:
+            yield server.getsockname()[1]
+        finally:
+            ended.set()
 
 
 def _answers(place: Path) -> bool:
@@ -188,6 +202,12 @@ def _staying(port: int) -> Callable[[], bool]:
     return lambda: _says(connection)
 
 
+def _given_up(port: int) -> None:
+    with _connected(port) as connection:
+        assert _says(connection)
+        connection.sendall(b"hush")
+
+
 def test_closed_door_lets_nobody_in_and_an_open_one_does(world: World) -> None:
     assert world.enter()
     world.door.close()
@@ -202,6 +222,12 @@ def test_closing_cuts_who_is_in(world: World) -> None:
     is_in = world.stay()
     world.door.close()
     assert not is_in()
+
+
+def test_closing_does_not_wait_for_a_silent_site_to_answer_who_has_gone_away(world: World) -> None:
+    world.give_up()
+    world.door.close()
+    assert world.door.observe() == Door(open=False)
 
 
 def test_door_behind_which_somebody_still_is_is_not_taken_for_closed(world: World) -> None:

@@ -199,6 +199,8 @@ defaults
   # A replication connection may be quiet; what is dead is found by the health checks, and by TCP.
   timeout client 1h
   timeout server 1h
+  # Who has gone away waits for no answer of a site that is cut off: nothing else would end that connection.
+  timeout server-fin 1s
   option clitcpka
   option srvtcpka
 """
