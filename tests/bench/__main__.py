@@ -34,9 +34,10 @@ COUNTS = {
     "deliveries": ("deliveries",),
     "kills": ("kills", "hours"),
     "leader-loss": ("losses", "crashes"),
+    "site-loss": ("site-losses",),
 }
 """The figures, in order, and the numbers that each is measured with. The last of the lab's stops the worker."""
-LONG = {"kills", "leader-loss"}
+LONG = {"kills", "leader-loss", "site-loss"}
 """Measured only where they are asked for: they take hours, or need root and a machine of their own."""
 console = Console(highlight=False)
 
@@ -78,6 +79,7 @@ def _wishes() -> argparse.Namespace:
     parser.add_argument("--hours", type=float, default=6.0, help="no kill begins later")
     parser.add_argument("--losses", type=int, default=20, help="times that the leader's node is lost")
     parser.add_argument("--crashes", type=int, default=10, help="times that the leader's postmaster is killed")
+    parser.add_argument("--site-losses", type=int, default=3, help="times that a site is lost, for each way to watch")
     parser.add_argument("--faults", type=int, default=3, help="releases with a fault")
     parser.add_argument("--releases", type=int, default=5, help="releases whose cost is measured")
     parser.add_argument("--again", type=int, default=4, help="releases whose cost is measured with a long past")
@@ -91,7 +93,7 @@ def _wishes() -> argparse.Namespace:
 
 def _command(wishes: argparse.Namespace, figure: str) -> str:
     """Return the command that measures a figure again."""
-    numbers = [f"--{name} {getattr(wishes, name)}" for name in COUNTS[figure]]
+    numbers = [f"--{name} {getattr(wishes, name.replace('-', '_'))}" for name in COUNTS[figure]]
     return " ".join([f"python -m tests.bench --only {figure}", *numbers])
 
 
@@ -115,6 +117,7 @@ def _measure_all(lab: Lab, wishes: argparse.Namespace, others_load: float, serve
         memory,
         push,
         retention,
+        site_loss,
         switches,
         verified,
     )
@@ -137,6 +140,7 @@ def _measure_all(lab: Lab, wishes: argparse.Namespace, others_load: float, serve
         "deliveries": (deliveries.CLAIM, lambda: deliveries.measure(place, wishes.deliveries)),
         "kills": (kills.CLAIM, lambda: kills.measure(wishes.kills, wishes.hours * 3600.0, say)),
         "leader-loss": (leader_loss.CLAIM, lambda: leader_loss.measure(wishes.losses, wishes.crashes, say)),
+        "site-loss": (site_loss.CLAIM, lambda: site_loss.measure(wishes.site_losses, say)),
     }
     figures: dict[str, Measured] = {}
     all_met = True

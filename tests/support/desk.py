@@ -52,6 +52,11 @@ class Desk:
     def log_of(self, name: str) -> Path:
         return self.folder / f"{name}.log"
 
+    def watch_every(self, every: str) -> None:
+        """The estate's watch looks so often; before it is started."""
+        watch = {**estate.failover(self.sites.lab)["watch"], "every": every}
+        self.place.describe(self.sites, watch=watch)
+
     def start_worker(self) -> "subprocess.Popen[bytes]":
         """Somebody takes the runs; returns who."""
         argv = [sys.executable, "-m", "deployments.worker.service", str(self.place.folder / "worker"), ""]

@@ -1,7 +1,4 @@
-"""The drill in which site A disappears: the watch and the flow `failover` move the users, and the drill nobody.
-
-Times are logged (--log-cli-level=INFO), and not asserted: a busy machine is no fault.
-"""
+"""The drill in which site A disappears: the watch and the flow `failover` move the users, and the drill nobody."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -47,8 +44,7 @@ def test_site_that_disappears_is_failed_over_by_the_watch_and_the_drill_measures
     log = read_log(folder / "round-01.jsonl")
     _say(desk, facts, log)
     assert "drill site-lost: " in desk.log_of("drill").read_text()
-    # A busy machine is no fault: neither is its RTO, nor a client that it has held up.
-    assert not [each for each in facts["problems"] if "RTO" not in each and "held up" not in each]
+    assert facts["problems"] == [], "users wrote again within its objective of a minute"
     assert facts["outcome"] == "fails-over"
     assert facts["together"] == [], "no two nodes took writes of users"
     (_, first), (_, last) = facts["leaders"][0], facts["leaders"][-1]
