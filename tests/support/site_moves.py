@@ -16,6 +16,7 @@ from blocks.doors.haproxy import HaproxyDoor
 from deployments.lab.sites import estate
 from deployments.lab.sites.topology import MEMBERS
 from deployments.move_command import answer_move
+from tasks.common.errors import Retryable
 from tasks.common.sites import ClusterRole
 from tasks.failover.request import FailoverRequest, MoveRequest
 from tests.support.failing_over import FLOWS, Moved, MovePlace
@@ -74,12 +75,21 @@ def bring_home(sites: Sites) -> None:
             b.fence()
             wait_until(lambda: (sites.seen("a").lsn or 0) >= (sites.seen("b").lsn or 1), within_s=240, what="all at A")
         a.promote()
-    b.follow(sites.upstream("a"), rebuild=True)
+    # A site that was just plugged in is reached a moment later: its HAProxy looks at its nodes first.
+    wait_until(lambda: _follows(sites, "b", "a"), within_s=60, what="a standby at B")
     for name in MEMBERS:
         sites.door(name).open()
     for name in (estate.APPLICATION_NAME, estate.DATABASE_NAME):
         sites.dns().point(name, [sites.edge("a")], 5)
     sites.wait_whole()
+
+
+def _follows(sites: Sites, site: str, source: str) -> bool:
+    try:
+        sites.cluster(site).follow(sites.upstream(source), rebuild=True)
+    except Retryable:
+        return False
+    return True
 
 
 def _answers(sites: Sites, site: str) -> bool:
