@@ -3,7 +3,6 @@
 A plan is made anew after every crash from what is on record then. What was committed is not planned again.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.common.migrations import PHASES, MigrationState, Phase, up_to
@@ -172,8 +171,3 @@ def not_taken_back(attempt: Attempt, keep: Phase | None = None) -> tuple[Step, .
 
 def _place(done: StepDone) -> tuple[int, int]:
     return PHASES.index(done.phase), done.number
-
-
-def todo_of(actions: Sequence[Action], phase: Phase) -> tuple[Run | Fill, ...]:
-    """Return the steps of one phase that are still to be done."""
-    return tuple(each for each in actions if isinstance(each, Run | Fill) and each.at.phase is phase)

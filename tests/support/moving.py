@@ -1,6 +1,6 @@
 """Two or three sites in memory, and runs that move the users between them, killed wherever a test wants."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -172,8 +172,3 @@ class _Counted:
 def wish(kind: MoveKind, **more: Any) -> Wish:
     """Return a wish of a person."""
     return Wish(kind, by="ada", **more)
-
-
-def done_in_order(stand: Stand) -> Sequence[str]:
-    """Return what was changed, in order."""
-    return stand.world.changes

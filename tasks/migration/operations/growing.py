@@ -19,7 +19,6 @@ from tasks.migration.operations.shape import ColumnState, IndexState, Rule, Stat
 from tasks.migration.operations.syncing import Sync, marker, sync
 
 Phases = dict[Phase, list[Step]]
-_CHECKED = ("check", "foreign key")
 
 
 def create(state: State, table: TableState) -> list[Step]:
