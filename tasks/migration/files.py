@@ -27,7 +27,8 @@ SETTINGS = "migration.yaml"
 REFERENCE = "docs/reference/migration-file.md"
 NEVER = "never"
 
-_UNDO = ".undo"
+UNDO = ".undo"
+"""Between a phase and '.sql' in the name of the file that takes it back."""
 
 
 def _sql(text: str) -> str:
@@ -140,12 +141,14 @@ class Written:
         file: what stands in `migration.yaml`.
         sql: the other files' texts by name.
         checksum: of all that decides what is done.
+        lines: where each operation stands in `migration.yaml`.
     """
 
     name: str
     file: MigrationFile
     sql: Mapping[str, str]
     checksum: str
+    lines: tuple[int, ...] = ()
 
     @property
     def version(self) -> str:
@@ -172,7 +175,7 @@ class Written:
             found += [each.step() for each in self.file.backfill]
         if phase is Phase.VALIDATE:
             found += [Expect(what=f"meets {name}", suite=self.sql[name], name=name) for name in self.file.expectations]
-        text = self.sql.get(f"{phase}{_UNDO}.sql")
+        text = self.sql.get(f"{phase}{UNDO}.sql")
         undo = None if text is None else steps_of(text, phase, undo=True)
         if found and phase is not Phase.VALIDATE:
             found[0] = found[0].model_copy(update={"undo": undo})
@@ -189,6 +192,18 @@ def load_migrations(files: Mapping[str, str], origin: str) -> tuple[Written, ...
     Raises:
         Refused: some have mistakes; those of all are listed, with file and line.
     """
+    sound, found = read_migrations(files)
+    if found:
+        raise refused("the migrations have", found, origin, REFERENCE)
+    return sound
+
+
+def read_migrations(files: Mapping[str, str]) -> tuple[tuple[Written, ...], list[tuple[str, Mistake]]]:
+    """Return the migrations of a folder that are sound, and the mistakes of the others by path within the folder.
+
+    Args:
+        files: texts by path within the folder: '0001_names/migration.yaml'.
+    """
     folders: dict[str, dict[str, str]] = {}
     found: list[tuple[str, Mistake]] = []
     for path, text in sorted(files.items()):
@@ -203,9 +218,7 @@ def load_migrations(files: Mapping[str, str], origin: str) -> tuple[Written, ...
         found += wrong
         sound += [written] if written is not None else []
     found += _order(list(folders))
-    if found:
-        raise refused("the migrations have", found, origin, REFERENCE)
-    return tuple(sound)
+    return tuple(sound), found
 
 
 def _migration(name: str, files: Mapping[str, str]) -> tuple[Written | None, list[tuple[str, Mistake]]]:
@@ -231,12 +244,13 @@ def _migration(name: str, files: Mapping[str, str]) -> tuple[Written | None, lis
     settings = file.model_dump(mode="json", by_alias=True, exclude=_LEFT_OUT)
     suites = {path: text for path, text in sql.items() if not path.endswith(".sql")}
     written = {path: text for path, text in sql.items() if path.endswith(".sql")}
-    return Written(name, file, sql, checksum({**settings, "suites": suites}, written)), []
+    lines = tuple(document.line(("operations", number)) for number in range(len(file.operations)))
+    return Written(name, file, sql, checksum({**settings, "suites": suites}, written), lines), []
 
 
 def _file_mistakes(files: Mapping[str, str], file: MigrationFile | None) -> Iterator[tuple[str, Mistake]]:
     suites = set(file.expectations) if file is not None else set()
-    known = {f"{phase}{undo}.sql": (phase, bool(undo)) for phase in PHASES for undo in ("", _UNDO)}
+    known = {f"{phase}{undo}.sql": (phase, bool(undo)) for phase in PHASES for undo in ("", UNDO)}
     for path, text in files.items():
         if path in known:
             phase, undo = known[path]
@@ -266,7 +280,7 @@ def _fitting(files: Mapping[str, str], file: MigrationFile) -> Iterator[tuple[st
     if not any(works.values()) and "validate.sql" not in files:
         yield SETTINGS, Mistake(1, "the folder", "nothing to do", "SQL of a phase, or a backfill")
     for phase, has in works.items():
-        undo = f"{phase}{_UNDO}.sql"
+        undo = f"{phase}{UNDO}.sql"
         before = file.no_return is None or PHASES.index(phase) < PHASES.index(file.no_return)
         if has and before and undo not in files:
             told = "what takes the phase back (a comment that says why nothing does), or an earlier point of no return"
@@ -274,8 +288,8 @@ def _fitting(files: Mapping[str, str], file: MigrationFile) -> Iterator[tuple[st
         if undo in files and not (has and before):
             why = "the phase does nothing" if not has else "the point of no return is passed with it"
             yield undo, Mistake(1, "the file", f"an undo of no use: {why}", "no such file")
-    if f"{Phase.VALIDATE}{_UNDO}.sql" in files:
-        yield f"{Phase.VALIDATE}{_UNDO}.sql", Mistake(1, "the file", "an undo of checks", "no such file")
+    if f"{Phase.VALIDATE}{UNDO}.sql" in files:
+        yield f"{Phase.VALIDATE}{UNDO}.sql", Mistake(1, "the file", "an undo of checks", "no such file")
 
 
 def _order(names: list[str]) -> Iterator[tuple[str, Mistake]]:
