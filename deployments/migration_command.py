@@ -128,7 +128,7 @@ def explain(
     if found is None:
         known = ", ".join(each.name for each in written)
         raise Refused(f"there is no migration {name!r}", on=str(folder), next_action=f"use one of: {known or 'none'}")
-    text = declared(found) if found.file.operations else explained(found.compiled(), found.file.description)
+    text = declared(found) if found.operations else explained(found.compiled(), found.file.description)
     out.print(text, markup=False, soft_wrap=True)
 
 

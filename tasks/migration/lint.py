@@ -88,7 +88,7 @@ def parts(written: Written) -> Iterator[Part]:
             file = f"{phase}{UNDO if undo else ''}.sql"
             if file in written.sql:
                 yield Part(f"{written.name}/{file}", phase, written.sql[file], undo)
-    for operation, line in zip(written.file.operations, written.lines, strict=True):
+    for operation, line in zip(written.operations, written.lines, strict=True):
         if isinstance(operation, RawSql):
             path, phase = f"{written.name}/{SETTINGS}", Phase(operation.when)
             yield Part(path, phase, operation.run, line=line)
@@ -196,7 +196,7 @@ def _without_undo(written: Written) -> Iterator[Finding]:
         if does and path in written.sql and not any(tokens(written.sql[path])):
             told = "says nothing: what takes the phase back, or a comment that says why nothing does"
             yield Finding(f"{written.name}/{path}", 1, UNDO_MISSING, told)
-    for operation, line in zip(written.file.operations, written.lines, strict=True):
+    for operation, line in zip(written.operations, written.lines, strict=True):
         if isinstance(operation, RawSql) and operation.when == "prepare" and operation.undo is None:
             told = "raw SQL without an undo: taking the migration back leaves what it did"
             yield Finding(f"{written.name}/{SETTINGS}", line, UNDO_MISSING, told, "warning")
