@@ -10,7 +10,9 @@ from pymongo.errors import PyMongoError
 
 from blocks.context import Context
 from blocks.migrations.mongodb_engine import MongodbEngine
-from blocks.migrations.mongodb_history import attempts
+from blocks.migrations.mongodb_history import COLLECTION as HISTORY
+from blocks.migrations.mongodb_history import UNDONE, attempts
+from blocks.migrations.mongodb_lease import COLLECTION as MUTEX
 from blocks.migrations.mongodb_lease import EXPIRY_S, Documents, Lease, holder
 from blocks.migrations.mongodb_meaning import translated
 from tasks.common.errors import Refused
@@ -74,12 +76,14 @@ class MongodbMigrations:
         """Return what is there now. *Idempotent:* yes."""
         with self._opened() as database, translated(self.on):
             relations = {}
-            for name in database.list_collection_names():
+            for name in set(database.list_collection_names()) - {MUTEX, HISTORY, UNDONE}:
                 rows = database[name].estimated_document_count()
                 # There are no schemas: 'public' is where the nouns have a table that names none.
                 relations["public", name] = Relation("public", name, "table", (_ID,), (_KEY,), rows=rows)
             found = Catalogue(0, relations, frozenset({"public"}))
-            return Observed(Identity(database.name), found, attempts(database, self.on), engine=holder(database))
+            return Observed(
+                Identity(database.name, engine="mongodb"), found, attempts(database, self.on), engine=holder(database)
+            )
 
     def measure(self, tables: Sequence[Table]) -> Measures:
         """Return that nothing of the server's state is measured. *Idempotent:* yes."""

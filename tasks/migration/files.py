@@ -112,7 +112,7 @@ class Written:
         file: what stands in `migration.yaml`.
         sql: the other files' texts by name.
         checksum: of all that decides what is done.
-        lines: where each operation stands in `migration.yaml`.
+        lines: where each operation, or change of a MongoDB's prepare, stands in `migration.yaml`.
     """
 
     name: str
@@ -216,7 +216,8 @@ def _migration(name: str, files: Mapping[str, str]) -> tuple[Written | None, lis
     if file is None or found:
         return None, found
     if isinstance(file, MongodbFile):
-        return Written(name, file, {}, checksum({"steps": file.text(), **_no_return(file)}, {})), []
+        lines = tuple(document.line(("prepare", number)) for number in range(len(file.prepare)))
+        return Written(name, file, {}, checksum({"steps": file.text(), **_no_return(file)}, {}), lines), []
     sql = {path: text for path, text in files.items() if path != SETTINGS}
     settings = file.model_dump(mode="json", by_alias=True, exclude={*LEFT_OUT, "engine"})
     suites = {path: text for path, text in sql.items() if not path.endswith(".sql")}

@@ -14,6 +14,7 @@ from tasks.common.migrations import Phase
 from tasks.migration import altering
 from tasks.migration.catalogue import Catalogue
 from tasks.migration.files import SETTINGS, UNDO, Written
+from tasks.migration.mongodb_file import MongodbFile, SetValidator
 from tasks.migration.operations.raw import RawSql
 from tasks.migration.sql import BadSql, Kind, Statement, statements, tokens
 from tasks.migration.written import shown
@@ -83,6 +84,8 @@ class Part:
 
 def parts(written: Written) -> Iterator[Part]:
     """Yield all SQL of a migration that changes something, its undo among it."""
+    if isinstance(written.file, MongodbFile):
+        return
     for phase in (Phase.PREPARE, Phase.EXECUTE, Phase.CLEANUP):
         for undo in (False, True):
             file = f"{phase}{UNDO if undo else ''}.sql"
@@ -98,6 +101,8 @@ def parts(written: Written) -> Iterator[Part]:
 
 def lint(written: Written) -> tuple[Finding, ...]:
     """Return what does not belong into its phase."""
+    if isinstance(written.file, MongodbFile):
+        return tuple(_refusing(written.file, written))
     found = [each for part in parts(written) if not part.undo for each in _of(part, written)]
     return (*found, *_without_undo(written))
 
@@ -129,6 +134,13 @@ def _size(table: tuple[str, str] | None, catalogue: Catalogue) -> str:
     if found is None:
         return ""
     return f" ({name}: about {found.rows:,} rows, {found.size_bytes / 2**20:,.1f} MiB with its indexes)"
+
+
+def _refusing(file: MongodbFile, written: Written) -> Iterator[Finding]:
+    for change, line in zip(file.prepare, written.lines, strict=True):
+        if isinstance(change, SetValidator) and change.action == "error":
+            told = f"the validator of {change.collection} refuses what old code may write: warn here, refuse in cleanup"
+            yield Finding(f"{written.name}/{SETTINGS}", line, "refuses-old-writes", told)
 
 
 def _of(part: Part, written: Written) -> Iterator[Finding]:
