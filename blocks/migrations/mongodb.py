@@ -41,7 +41,6 @@ def connect(address: str) -> Client:
         w="majority",
         readConcernLevel="majority",
         readPreference="primary",
-        serverSelectionTimeoutMS=10_000,
         # Of whatever is not given another limit: a server that no longer answers must not hold us for ever.
         timeoutMS=30_000,
     )

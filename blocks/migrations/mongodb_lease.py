@@ -44,7 +44,7 @@ class Lease:
     def __init__(self, database: Documents, run_id: str, on: str, expiry_s: float = EXPIRY_S) -> None:
         self._documents, self._run_id, self._on, self._expiry_s = database[COLLECTION], run_id, on, expiry_s
         self.token = 0
-        self._beaten_s = 0.0
+        self._beaten_s = float("-inf")
         self._lost = False
         self._end = threading.Event()
         self._beating: threading.Thread | None = None

@@ -74,11 +74,9 @@ def check(text: str, on: str) -> tuple[str, list[dict[str, Any]]]:
         Refused: it is no check, or one that writes.
     """
     found = document(text, "a check", on)
-    if isinstance(found.get("find"), str) and set(found) <= {"find", "filter"}:
-        return found["find"], [{"$match": found.get("filter", {})}]
     pipeline = found.get("pipeline")
     if not isinstance(found.get("aggregate"), str) or set(found) != {"aggregate", "pipeline"}:
-        raise _bad("a check", on, '{"find": "NAME", "filter": {...}} or {"aggregate": "NAME", "pipeline": [...]}')
+        raise _bad("a check", on, '{"aggregate": "NAME", "pipeline": [...]}')
     if not isinstance(pipeline, list) or not all(isinstance(each, dict) for each in pipeline):
         raise _bad("a pipeline", on, "a list of stages")
     writes = sorted({key for key in _keys(pipeline) if key in _WRITING})

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import mongomock
+import pymongo
 import pymongo.errors
 import pytest
 import yaml
@@ -34,6 +35,7 @@ from tests.support.docs import ROOT
 from tests.support.migrating import NAMES, RUN, Way
 from tests.support.mongodb import FILES, Server, fake
 from tests.support.prefect_server import flows_of
+from tests.support.processes import free_port
 
 _AT = Spot("0001_full_name", Phase.EXECUTE, 0)
 _LIMITS = Limits(lock_timeout_ms=20_000)
@@ -350,6 +352,25 @@ def test_address_without_a_database_is_refused_and_not_shown(tmp_path: Path, add
     with pytest.raises(Refused, match="address") as caught:
         Server(connect, address).target(tmp_path).observe()
     assert address not in str(caught.value)
+
+
+def test_database_that_does_not_answer_may_be_asked_again_and_the_engine_that_lost_it_stops(tmp_path: Path) -> None:
+    def client(address: str) -> Any:
+        return pymongo.MongoClient(address, timeoutMS=300)
+
+    server = Server(client, f"mongodb://127.0.0.1:{free_port()}/app")
+    target = server.target(tmp_path)
+    with pytest.raises(Retryable, match="does not answer"):
+        target.observe()
+    with pytest.raises(Retryable, match="does not answer"), target.locked(RUN, 1.0):
+        pass
+    database = server.database
+    mine = Lease(database, RUN, "nowhere")
+    mine.beat()
+    with pytest.raises(MutexLost):
+        mine.require()
+    mine.close()
+    database.client.close()
 
 
 # The whole way, from the command line's side
