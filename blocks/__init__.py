@@ -136,6 +136,7 @@ DRIVERS: dict[str, dict[str, str]] = {
     },
     "migrations": {
         "postgresql": "blocks.migrations.postgresql:PostgresqlMigrations",
+        "mongodb": "blocks.migrations.mongodb:MongodbMigrations",
         "memory": "blocks.memory.migrations:MemoryMigrations",
     },
     "challenge-source": {

@@ -1,7 +1,7 @@
 """The commands `slipway migration ...`: a database's shape is changed in phases, looked at, and taken back."""
 
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,10 +14,12 @@ from deployments.shown import print_json
 from deployments.terminal import Estate, Exit, Json, connected, estate_path, out, who
 from tasks.common.errors import Refused
 from tasks.common.migrations import Phase
+from tasks.common.redaction import Redactor
 
 if TYPE_CHECKING:
     from blocks.estate import OpenEstate
     from tasks.migration.files import Written
+    from tasks.migration.lint import Finding
 
 app = typer.Typer(no_args_is_help=True, help="Change a database's shape in phases, and without downtime.")
 Service = Annotated[str, typer.Argument(help="name of the service")]
@@ -66,23 +68,50 @@ def new(
 
 @app.command()
 def lint(
-    folder: Annotated[Path, typer.Argument(help="folder of migrations")] = Path("migrations"), as_json: Json = False
+    folder: Annotated[Path, typer.Argument(help="folder of migrations")] = Path("migrations"),
+    sarif: Annotated[str, typer.Option(help="write SARIF into this file, for the scans of a release")] = "",
+    service: Annotated[str, typer.Option(help="tell how large the tables of this service's database are")] = "",
+    environment: Environment = "production",
+    estate: Estate = "",
+    as_json: Json = False,
 ) -> None:
-    """Read all migrations strictly, and say what does not belong into its phase."""
-    from blocks.migrations.folder import read_folder
-    from tasks.migration.files import load_migrations
-    from tasks.migration.lint import lint as findings_of
+    """Say what does not belong into its phase, by rules of our own and by squawk's. Opinions end it with 0."""
+    count, found = _linted(folder)
+    if service:
+        from tasks.migration.lint import sized
 
-    written = load_migrations(read_folder(folder), str(folder))
-    found = [each for one in written for each in findings_of(one)]
+        found = sized(found, connected(estate).migrations(service, environment).observe().catalogue)
+    if sarif:
+        import json
+
+        from tasks.migration.sarif import sarif as report_of
+
+        Path(sarif).write_text(json.dumps(report_of(found, PurePosixPath(folder.as_posix())), indent=1))
     if as_json:
         print_json([asdict(each) for each in found])
     for each in found if not as_json else ():
-        out.print(f"{each.path}:{each.line}: {each.rule}: {each.message}", markup=False, soft_wrap=True)
-    if found:
+        out.print(f"{each.path}:{each.line}: {each.level}: {each.rule}: {each.message}", markup=False, soft_wrap=True)
+    if any(each.level != "note" for each in found):
         raise typer.Exit(Exit.FAILED)
     if not as_json:
-        out.print(f"{len(written)} migrations: nothing to say")
+        out.print(f"{count} migrations: nothing to say" if not found else f"{count} migrations: opinions only")
+
+
+def _linted(folder: Path) -> "tuple[int, tuple[Finding, ...]]":
+    """Return how many migrations there are that can be read, and what is found in all."""
+    from blocks.migrations.folder import read_folder
+    from blocks.migrations.squawk import squawk
+    from tasks.migration.files import read_migrations
+    from tasks.migration.lint import lint as findings_of
+    from tasks.migration.lint import of_mistakes, parts
+
+    files = read_folder(folder)
+    if not files:
+        raise Refused("there are no migrations in the folder", on=str(folder), next_action="check the path")
+    written, mistakes = read_migrations(files)
+    found = [*of_mistakes(mistakes, files), *(each for one in written for each in findings_of(one))]
+    found += squawk([part for one in written for part in parts(one)], Redactor().redact)
+    return len(written), tuple(sorted(found, key=lambda each: (each.path, each.line)))
 
 
 @app.command()
@@ -99,7 +128,7 @@ def explain(
     if found is None:
         known = ", ".join(each.name for each in written)
         raise Refused(f"there is no migration {name!r}", on=str(folder), next_action=f"use one of: {known or 'none'}")
-    text = declared(found) if found.file.operations else explained(found.compiled(), found.file.description)
+    text = declared(found) if found.operations else explained(found.compiled(), found.file.description)
     out.print(text, markup=False, soft_wrap=True)
 
 

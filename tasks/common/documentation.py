@@ -39,6 +39,7 @@ from tasks.common.units import (
     write_size,
 )
 from tasks.migration.files import MigrationFile
+from tasks.migration.mongodb_file import MongodbFile
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -123,7 +124,17 @@ Each migration is a folder `NNNN_words` in the folder that `migrations` of the s
 it says what cannot be said in SQL. Beside it stand `prepare.sql`, `execute.sql`, `validate.sql`, `cleanup.sql` and, for
 each phase before the point of no return, its undo: `prepare.undo.sql`, `execute.undo.sql`. A complete example, which
 the tests run: [merge names](examples/migrations/0001_merge_names/migration.yaml). [How to
-migrate](../how-to/migrate-a-database.md).
+migrate](../how-to/migrate-a-database.md). With `engine: mongodb` it is [another
+one](mongodb-migration-file.md).
+""",
+    "mongodb-migration-file": """\
+# The migration file of a MongoDB database
+
+With `engine: mongodb` in `migration.yaml`, all of a migration stands there, and no other file beside it. Expressions,
+filters, validators and pipelines are JSON as MongoDB has it; dates, ObjectIds and the like are [Extended
+JSON](https://www.mongodb.com/docs/manual/reference/mongodb-extended-json/): `{$oid: "..."}`. A complete example, which
+the tests run against mongomock, a fake: [full name](examples/mongodb/0001_full_name/migration.yaml). No real server was
+ever tried. [How to migrate](../how-to/migrate-a-database.md).
 """,
 }
 _RULES = """\
@@ -310,6 +321,7 @@ def generate() -> dict[str, str]:
         "masking-file": Masking,
         "drill-file": Experiment,
         "migration-file": MigrationFile,
+        "mongodb-migration-file": MongodbFile,
     }
     for name, model in models.items():
         files[f"{name}.md"] = reference(model, name)

@@ -223,12 +223,14 @@ class Identity:
         system_id: of its cluster: pg_control_system(), a decimal number as text; '' where it may not be read.
         standby: whether the server is one, and takes no writes.
         read_only: whether sessions of this role take no writes, though the server would.
+        engine: what kind of database it is, as migrations name it.
     """
 
     database: str
     system_id: str = ""
     standby: bool = False
     read_only: bool = False
+    engine: str = "postgresql"
 
 
 @dataclass(frozen=True)

@@ -209,7 +209,8 @@ class Conductor:
                         f"a lock was not to be had in {tries} tries of {limits.lock_timeout_ms} ms",
                         on=problem.on,
                         state="nothing of this step was done; what was done before it stays, and is on record",
-                        next_action="end what holds it (pg_stat_activity, the oldest xact_start), then run this again",
+                        next_action="end what holds it (PostgreSQL: pg_stat_activity, the oldest xact_start; MongoDB: "
+                        "$currentOp), then run this again",
                         facts={**problem.facts, **self._blockers()},
                     ) from problem
                 self.say(f"{problem.on}: a lock was not to be had, try {tries} of {limits.lock_tries}")

@@ -40,7 +40,7 @@ def for_database(written: Written, observed: Observed, waits_for: Sequence[str] 
     if attempt is not None:
         return ForDatabase(attempt.compiled)
     compiled = written.compiled()
-    if not written.file.operations:
+    if not written.operations:
         return ForDatabase(compiled)
     if waits_for:
         told = f"{written.name}: its steps are known once {', '.join(waits_for)} is done"
@@ -48,7 +48,7 @@ def for_database(written: Written, observed: Observed, waits_for: Sequence[str] 
     older = [each.standing.version for each in observed.attempts if each.standing.version]
     older = [each for each in older if each in observed.catalogue.schemas]
     made = compile_operations(
-        written.name, written.file.operations, compiled.version, observed.catalogue, tuple(dict.fromkeys(older))
+        written.name, written.operations, compiled.version, observed.catalogue, tuple(dict.fromkeys(older))
     )
     phases = {phase: (*made.phases.get(phase, ()), *compiled.steps(phase)) for phase in PHASES}
     notes = [f"{written.name}: {each}" for each in made.notes]

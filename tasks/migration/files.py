@@ -1,23 +1,25 @@
 """A migration's folder: read strictly, everything that is wrong told at once, with file and line. Pure."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from tasks.common.document import Mistake, read
+from tasks.common.document import Document, Mistake, read
 from tasks.common.errors import Refused
 from tasks.common.load import load_suites
 from tasks.common.migrations import PHASES, Phase
 from tasks.common.mistakes import mistakes, refused, validate
 from tasks.common.model import StrictModel
 from tasks.common.units import COLUMN_PATTERN, TABLE_PATTERN, Duration, Expected, PositiveDuration
-from tasks.migration.model import Backfill, Compiled, Expect, Limits, Step, Table
+from tasks.migration.model import Backfill, Compiled, Expect, Step, Table
+from tasks.migration.mongodb_file import MongodbFile
 from tasks.migration.normalise import checksum
 from tasks.migration.operations import AnyOperation
+from tasks.migration.settings import LEFT_OUT, Settings
 from tasks.migration.sql import BadSql, statements
 from tasks.migration.written import mistakes_of, steps_of
 
@@ -25,9 +27,10 @@ NAME = re.compile(r"[0-9]{4,}_[a-z0-9_]{1,54}")
 NAME_WORDS = "four or more digits and words: 0003_merge_names"
 SETTINGS = "migration.yaml"
 REFERENCE = "docs/reference/migration-file.md"
-NEVER = "never"
 
-_UNDO = ".undo"
+_NO_FILE = Mistake(1, "the file", "none", "a description at least")
+UNDO = ".undo"
+"""Between a phase and '.sql' in the name of the file that takes it back."""
 
 
 def _sql(text: str) -> str:
@@ -83,26 +86,14 @@ class BackfillSpec(StrictModel):
         )
 
 
-class MigrationFile(StrictModel):
+class MigrationFile(Settings):
     """What stands in `migration.yaml`."""
 
-    description: str = Field(min_length=1, description="what it changes, and why; for people")
     version: str | None = Field(
         default=None,
         pattern=r"^[a-z_][a-z0-9_]{0,62}$",
         description="schema of views that clients of the new shape name in their search_path",
     )
-    point_of_no_return: Phase | Literal["never"] = Field(
-        default=Phase.CLEANUP, description="the phase with whose beginning nothing can be undone any more"
-    )
-    settle_s: Duration = Field(default=5.0, alias="settle", description="pause after each phase (MIG-1)")
-    within_s: PositiveDuration = Field(
-        default=600.0, alias="within", description="longest work on one phase, holds not counted (MIG-2)"
-    )
-    lock_timeout_s: PositiveDuration = Field(
-        default=0.5, alias="lock_timeout", le=60, description="longest wait for a lock: users behind it wait as long"
-    )
-    lock_tries: int = Field(default=30, ge=1, le=1000, description="how often a statement is tried for its lock")
     operations: list[AnyOperation] = Field(
         default_factory=list, description="changes that write their phases themselves, in this order; instead of SQL"
     )
@@ -110,25 +101,6 @@ class MigrationFile(StrictModel):
     expectations: list[str] = Field(
         default_factory=list, description="suites of Great Expectations that validate checks: files of this folder"
     )
-
-    @property
-    def no_return(self) -> Phase | None:
-        """Return the phase with which nothing can be undone any more; None where all can."""
-        return None if self.point_of_no_return == NEVER else Phase(self.point_of_no_return)
-
-    @property
-    def limits(self) -> Limits:
-        """Return how long things may take."""
-        return Limits(
-            settle_s=self.settle_s,
-            phase_s=self.within_s,
-            lock_timeout_ms=round(self.lock_timeout_s * 1000),
-            lock_tries=self.lock_tries,
-        )
-
-
-_LEFT_OUT = {"description", "settle_s", "within_s", "lock_timeout_s", "lock_tries"}
-"""What decides not what is done but how patiently: it may be changed while a migration is under way."""
 
 
 @dataclass(frozen=True)
@@ -140,17 +112,26 @@ class Written:
         file: what stands in `migration.yaml`.
         sql: the other files' texts by name.
         checksum: of all that decides what is done.
+        lines: where each operation, or change of a MongoDB's prepare, stands in `migration.yaml`.
     """
 
     name: str
-    file: MigrationFile
+    file: MigrationFile | MongodbFile
     sql: Mapping[str, str]
     checksum: str
+    lines: tuple[int, ...] = ()
 
     @property
     def version(self) -> str:
         """Return the schema of views that its clients name: as written, else 'v' and the folder's name; '' for none."""
+        if isinstance(self.file, MongodbFile):
+            return ""
         return self.file.version or (f"v{self.name}"[:63] if self.file.operations else "")
+
+    @property
+    def operations(self) -> Sequence[AnyOperation]:
+        """Return what is declared; () where nothing is."""
+        return () if isinstance(self.file, MongodbFile) else self.file.operations
 
     def compiled(self) -> Compiled:
         """Return what is written by hand as typed steps; operations come to steps in a database (`for_database`).
@@ -160,19 +141,21 @@ class Written:
         return Compiled(
             name=self.name,
             checksum=self.checksum,
-            phases={phase: self._steps(phase) for phase in PHASES},
+            phases={phase: self._steps(phase, self.file) for phase in PHASES},
             no_return=self.file.no_return,
             version=self.version,
             limits=self.file.limits,
         )
 
-    def _steps(self, phase: Phase) -> tuple[Step, ...]:
+    def _steps(self, phase: Phase, file: MigrationFile | MongodbFile) -> tuple[Step, ...]:
+        if isinstance(file, MongodbFile):
+            return file.steps(phase)
         found = list(steps_of(self.sql.get(f"{phase}.sql", ""), phase, undo=False))
         if phase is Phase.EXECUTE:
-            found += [each.step() for each in self.file.backfill]
+            found += [each.step() for each in file.backfill]
         if phase is Phase.VALIDATE:
-            found += [Expect(what=f"meets {name}", suite=self.sql[name], name=name) for name in self.file.expectations]
-        text = self.sql.get(f"{phase}{_UNDO}.sql")
+            found += [Expect(what=f"meets {name}", suite=self.sql[name], name=name) for name in file.expectations]
+        text = self.sql.get(f"{phase}{UNDO}.sql")
         undo = None if text is None else steps_of(text, phase, undo=True)
         if found and phase is not Phase.VALIDATE:
             found[0] = found[0].model_copy(update={"undo": undo})
@@ -189,6 +172,18 @@ def load_migrations(files: Mapping[str, str], origin: str) -> tuple[Written, ...
     Raises:
         Refused: some have mistakes; those of all are listed, with file and line.
     """
+    sound, found = read_migrations(files)
+    if found:
+        raise refused("the migrations have", found, origin, REFERENCE)
+    return sound
+
+
+def read_migrations(files: Mapping[str, str]) -> tuple[tuple[Written, ...], list[tuple[str, Mistake]]]:
+    """Return the migrations of a folder that are sound, and the mistakes of the others by path within the folder.
+
+    Args:
+        files: texts by path within the folder: '0001_names/migration.yaml'.
+    """
     folders: dict[str, dict[str, str]] = {}
     found: list[tuple[str, Mistake]] = []
     for path, text in sorted(files.items()):
@@ -203,9 +198,7 @@ def load_migrations(files: Mapping[str, str], origin: str) -> tuple[Written, ...
         found += wrong
         sound += [written] if written is not None else []
     found += _order(list(folders))
-    if found:
-        raise refused("the migrations have", found, origin, REFERENCE)
-    return tuple(sound)
+    return tuple(sound), found
 
 
 def _migration(name: str, files: Mapping[str, str]) -> tuple[Written | None, list[tuple[str, Mistake]]]:
@@ -213,30 +206,58 @@ def _migration(name: str, files: Mapping[str, str]) -> tuple[Written | None, lis
     if not NAME.fullmatch(name):
         found.append((name, Mistake(1, "the folder's name", repr(name), NAME_WORDS)))
     document = read(files.get(SETTINGS, ""))
-    file: MigrationFile | None = None
-    if SETTINGS not in files:
-        found.append((f"{name}/{SETTINGS}", Mistake(1, "the file", "none", "a description at least")))
+    wrong, file = _settings(document) if SETTINGS in files else ([_NO_FILE], None)
+    found += [(f"{name}/{SETTINGS}", each) for each in wrong]
+    if _for_mongodb(document):
+        found += [(f"{name}/{path}", each) for path, each in _besides(files, file)]
     else:
-        wrong = list(document.mistakes)
-        result = validate(MigrationFile, document.data) if not document.broken else []
-        if isinstance(result, list):
-            wrong += mistakes(MigrationFile, result, document) if result else []
-        else:
-            file = result
-        found += [(f"{name}/{SETTINGS}", each) for each in wrong]
-    found += [(f"{name}/{path}", each) for path, each in _file_mistakes(files, file)]
-    sql = {path: text for path, text in files.items() if path != SETTINGS}
+        known = file if isinstance(file, MigrationFile) else None
+        found += [(f"{name}/{path}", each) for path, each in _file_mistakes(files, known)]
     if file is None or found:
         return None, found
-    settings = file.model_dump(mode="json", by_alias=True, exclude=_LEFT_OUT)
+    if isinstance(file, MongodbFile):
+        lines = tuple(document.line(("prepare", number)) for number in range(len(file.prepare)))
+        return Written(name, file, {}, checksum({"steps": file.text(), **_no_return(file)}, {}), lines), []
+    sql = {path: text for path, text in files.items() if path != SETTINGS}
+    settings = file.model_dump(mode="json", by_alias=True, exclude={*LEFT_OUT, "engine"})
     suites = {path: text for path, text in sql.items() if not path.endswith(".sql")}
     written = {path: text for path, text in sql.items() if path.endswith(".sql")}
-    return Written(name, file, sql, checksum({**settings, "suites": suites}, written)), []
+    lines = tuple(document.line(("operations", number)) for number in range(len(file.operations)))
+    return Written(name, file, sql, checksum({**settings, "suites": suites}, written), lines), []
+
+
+def _for_mongodb(document: Document) -> bool:
+    return isinstance(document.data, dict) and document.data.get("engine") == "mongodb"
+
+
+def _settings(document: Document) -> tuple[list[Mistake], MigrationFile | MongodbFile | None]:
+    """Return what is wrong with `migration.yaml`, and what it says where nothing is."""
+    model = MongodbFile if _for_mongodb(document) else MigrationFile
+    wrong = list(document.mistakes)
+    result = validate(model, document.data) if not document.broken else []
+    if isinstance(result, MigrationFile | MongodbFile):
+        return wrong, result
+    assert isinstance(result, list), "mistakes"
+    return wrong + (mistakes(model, result, document) if result else []), None
+
+
+def _no_return(file: MongodbFile) -> dict[str, str]:
+    return {"point_of_no_return": file.point_of_no_return}
+
+
+def _besides(files: Mapping[str, str], file: object) -> Iterator[tuple[str, Mistake]]:
+    """Yield what has no meaning beside the `migration.yaml` of a MongoDB database."""
+    for path in files:
+        if path != SETTINGS and PurePosixPath(path).suffix.lower() != ".md":
+            expected = "no such file: what is done in MongoDB stands in migration.yaml"
+            yield path, Mistake(1, "the file", "a file of no use", expected)
+    if isinstance(file, MongodbFile) and not any(map(file.steps, PHASES)):
+        yield SETTINGS, Mistake(1, "the folder", "nothing to do", "prepare, backfill, validate or cleanup")
 
 
 def _file_mistakes(files: Mapping[str, str], file: MigrationFile | None) -> Iterator[tuple[str, Mistake]]:
     suites = set(file.expectations) if file is not None else set()
-    known = {f"{phase}{undo}.sql": (phase, bool(undo)) for phase in PHASES for undo in ("", _UNDO)}
+    known = {f"{phase}{undo}.sql": (phase, bool(undo)) for phase in PHASES for undo in ("", UNDO)}
     for path, text in files.items():
         if path in known:
             phase, undo = known[path]
@@ -266,7 +287,7 @@ def _fitting(files: Mapping[str, str], file: MigrationFile) -> Iterator[tuple[st
     if not any(works.values()) and "validate.sql" not in files:
         yield SETTINGS, Mistake(1, "the folder", "nothing to do", "SQL of a phase, or a backfill")
     for phase, has in works.items():
-        undo = f"{phase}{_UNDO}.sql"
+        undo = f"{phase}{UNDO}.sql"
         before = file.no_return is None or PHASES.index(phase) < PHASES.index(file.no_return)
         if has and before and undo not in files:
             told = "what takes the phase back (a comment that says why nothing does), or an earlier point of no return"
@@ -274,8 +295,8 @@ def _fitting(files: Mapping[str, str], file: MigrationFile) -> Iterator[tuple[st
         if undo in files and not (has and before):
             why = "the phase does nothing" if not has else "the point of no return is passed with it"
             yield undo, Mistake(1, "the file", f"an undo of no use: {why}", "no such file")
-    if f"{Phase.VALIDATE}{_UNDO}.sql" in files:
-        yield f"{Phase.VALIDATE}{_UNDO}.sql", Mistake(1, "the file", "an undo of checks", "no such file")
+    if f"{Phase.VALIDATE}{UNDO}.sql" in files:
+        yield f"{Phase.VALIDATE}{UNDO}.sql", Mistake(1, "the file", "an undo of checks", "no such file")
 
 
 def _order(names: list[str]) -> Iterator[tuple[str, Mistake]]:

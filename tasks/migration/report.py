@@ -94,7 +94,7 @@ def progress_text(progress: Progress) -> str:
 def declared(written: Written) -> str:
     """Return the operations of a migration as text; the steps that they come to are known in a database only."""
     lines = [f"{written.name}: {written.file.description}", "", f"clients of the new shape name {written.version}"]
-    for number, each in enumerate(written.file.operations, start=1):
+    for number, each in enumerate(written.operations, start=1):
         keys = each.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"operation"})
         told = ", ".join(f"{key}: {value}" for key, value in keys.items())
         lines.append(f"  {number}. {each.operation}: {told}")

@@ -75,6 +75,15 @@ def require_in_line(observed: Observed, written: Sequence[Written], on: str) -> 
         Refused: they differ; everything that differs is listed.
     """
     by_name = {each.name: each for each in written}
+    others = {each.name: each.file.engine for each in written if each.file.engine != observed.identity.engine}
+    if others:
+        raise Refused(
+            f"{_count(len(others), 'migration is', 'migrations are')} for another kind of database than "
+            f"{observed.identity.engine}",
+            on=on,
+            next_action="correct 'engine' in migration.yaml, or the connection in the estate file",
+            facts=others,
+        )
     edited = list(_edited(observed.attempts, by_name))
     if edited:
         raise Refused(

@@ -1,6 +1,7 @@
 """What every database that is migrated does."""
 
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tasks.migration.model import Backfill, Limits
 from tasks.migration.ports import MigrationTarget, Spot
 from tasks.migration.require import require_not_undoing
 from tests.support.migrating import CUSTOMERS, NAMES, RUN, Stopped, Way, changed, fill, target_of
+from tests.support.mongodb import FILES, Server, fake, real
 
 _ROWS = 30
 _FILES = changed(
@@ -27,28 +29,66 @@ _NAME = "0001_full_name"
 _AT = Spot(_NAME, Phase.EXECUTE, 0)
 
 
-@pytest.fixture(params=["memory", pytest.param("postgresql", marks=pytest.mark.server)])
-def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Way]:
-    """Return what makes the way of the files through one database; each call may be another process."""
+@dataclass(frozen=True)
+class Bench:
+    """A database that is to be migrated; each call may be another process.
+
+    Args:
+        target: the database.
+        files: the migration for it.
+        key: what batches go by.
+        steady: an expression that has the same value each time.
+        loose: one that has not, and what of it.
+    """
+
     target: MigrationTarget
+    files: Mapping[str, str] = field(default_factory=lambda: _FILES)
+    key: str = "id"
+    steady: str = "upper('x') || 1"
+    loose: tuple[str, str] = ("random()", "random()")
+
+    def __call__(self) -> Way:
+        """Return the way of the files through it."""
+        return Way(self.target, load_migrations(self.files, "migrations"))
+
+
+def _mongodb(server: Server, folder: Path) -> Bench:
+    server.fill(_ROWS)
+    return Bench(server.target(folder), FILES, "_id", '{"$toUpper": "$first"}', ('{"$rand": {}}', "$rand"))
+
+
+@pytest.fixture(
+    params=[
+        "memory",
+        pytest.param("postgresql", marks=pytest.mark.server),
+        "mongodb faked by mongomock",
+        pytest.param("mongodb", marks=pytest.mark.server),
+    ]
+)
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    """Return what makes the way of the files through one database."""
     if request.param == "memory":
-        target = MemoryMigrations(MemoryMigrations.Settings(rows={"customer": _ROWS}), Context(base=tmp_path))
-    else:
+        yield Bench(MemoryMigrations(MemoryMigrations.Settings(rows={"customer": _ROWS}), Context(base=tmp_path)))
+    elif request.param == "postgresql":
         address = request.getfixturevalue("database_url")
         fill(address, CUSTOMERS.format(rows=_ROWS))
-        target = target_of(address, tmp_path)
-    return lambda: Way(target, load_migrations(_FILES, "migrations"))
+        yield Bench(target_of(address, tmp_path))
+    elif request.param == "mongodb":
+        with real() as server:
+            yield _mongodb(server, tmp_path)
+    else:
+        yield _mongodb(fake(), tmp_path)
 
 
-def test_looking_at_a_database_without_a_history_changes_nothing(make: Callable[[], Way]) -> None:
+def test_looking_at_a_database_without_a_history_changes_nothing(make: Bench) -> None:
     target = make().target
     assert target.observe().attempts == ()
     assert "slipway" not in target.observe().catalogue.schemas
     found = target.observe().catalogue.table("customer")
-    assert found is not None and found.batch_key() == ("id",)
+    assert found is not None and found.batch_key() == (make.key,)
 
 
-def test_migration_goes_through_its_phases(make: Callable[[], Way]) -> None:
+def test_migration_goes_through_its_phases(make: Bench) -> None:
     work = make()
     work.apply(Phase.VALIDATE)
     attempt = work.attempt()
@@ -64,14 +104,14 @@ def test_migration_goes_through_its_phases(make: Callable[[], Way]) -> None:
     assert work.plan(Phase.CLEANUP) == ()
 
 
-def test_what_is_compiled_comes_back_from_the_history_as_it_was(make: Callable[[], Way]) -> None:
+def test_what_is_compiled_comes_back_from_the_history_as_it_was(make: Bench) -> None:
     work = make()
     work.apply(Phase.PREPARE)
     attempt = work.attempt()
     assert attempt is not None and attempt.compiled == work.written[0].compiled()
 
 
-def test_work_that_stops_is_carried_on_by_the_next_and_no_batch_is_done_twice(make: Callable[[], Way]) -> None:
+def test_work_that_stops_is_carried_on_by_the_next_and_no_batch_is_done_twice(make: Bench) -> None:
     work = make()
     work.apply(Phase.PREPARE)
     step = work.written[0].compiled().steps(Phase.EXECUTE)[0]
@@ -88,7 +128,7 @@ def test_work_that_stops_is_carried_on_by_the_next_and_no_batch_is_done_twice(ma
     assert [each.over for each in again.shown] == [21, 28, 30]
 
 
-def test_steps_and_marks_may_be_asked_for_twice(make: Callable[[], Way]) -> None:
+def test_steps_and_marks_may_be_asked_for_twice(make: Bench) -> None:
     work = make()
     actions = work.plan(Phase.VALIDATE)
     with work.target.locked(RUN, 1.0) as engine:
@@ -98,7 +138,7 @@ def test_steps_and_marks_may_be_asked_for_twice(make: Callable[[], Way]) -> None
 
 
 @pytest.mark.parametrize("stop_after", range(1, 7))
-def test_undo_brings_it_back_from_wherever_it_stopped(make: Callable[[], Way], stop_after: int) -> None:
+def test_undo_brings_it_back_from_wherever_it_stopped(make: Bench, stop_after: int) -> None:
     work = make()
     with pytest.raises(Stopped):
         work.apply(Phase.VALIDATE, stop_after=stop_after)
@@ -111,14 +151,14 @@ def test_undo_brings_it_back_from_wherever_it_stopped(make: Callable[[], Way], s
     work.apply(Phase.CLEANUP)
 
 
-def test_point_of_no_return_is_passed_with_the_first_step_behind_it(make: Callable[[], Way]) -> None:
+def test_point_of_no_return_is_passed_with_the_first_step_behind_it(make: Bench) -> None:
     work = make()
     work.apply(Phase.CLEANUP)
     with work.target.locked(RUN, 1.0) as engine, pytest.raises(Refused, match="point of no return"):
         engine.begin_undo(_NAME, None, RUN)
 
 
-def test_failure_is_on_record_until_it_is_begun_again(make: Callable[[], Way]) -> None:
+def test_failure_is_on_record_until_it_is_begun_again(make: Bench) -> None:
     work = make()
     work.apply(Phase.PREPARE)
     with work.target.locked(RUN, 1.0) as engine:
@@ -132,7 +172,7 @@ def test_failure_is_on_record_until_it_is_begun_again(make: Callable[[], Way]) -
     assert (attempt.standing.state, attempt.problem) == (MigrationState.UNDER_WAY, "")
 
 
-def test_only_one_engine_works_and_another_is_told_which(make: Callable[[], Way]) -> None:
+def test_only_one_engine_works_and_another_is_told_which(make: Bench) -> None:
     work = make()
     with work.target.locked(RUN, 1.0):
         assert RUN in work.target.observe().engine
@@ -143,14 +183,14 @@ def test_only_one_engine_works_and_another_is_told_which(make: Callable[[], Way]
         pass
 
 
-def test_what_is_not_repeatable_is_found(make: Callable[[], Way]) -> None:
+def test_what_is_not_repeatable_is_found(make: Bench) -> None:
     target = make().target
     table = make().written[0].compiled().steps(Phase.EXECUTE)[0].table  # type: ignore[union-attr]
-    assert list(target.volatile(table, {"a": "upper('x') || 1"})) == []
-    assert "random()" in target.volatile(table, {"a": "random()"})
+    assert list(target.volatile(table, {"a": make.steady})) == []
+    assert make.loose[1] in target.volatile(table, {"a": make.loose[0]})
 
 
-def test_backfill_of_what_is_not_there_is_refused(make: Callable[[], Way]) -> None:
+def test_backfill_of_what_is_not_there_is_refused(make: Bench) -> None:
     work = make()
     work.apply(Phase.PREPARE)
     step = work.written[0].compiled().steps(Phase.EXECUTE)[0]
@@ -161,7 +201,7 @@ def test_backfill_of_what_is_not_there_is_refused(make: Callable[[], Way]) -> No
 
 
 def test_undo_that_was_interrupted_keeps_what_it_was_to_keep_and_is_not_applied_from_there(
-    make: Callable[[], Way],
+    make: Bench,
 ) -> None:
     work = make()
     work.apply(Phase.VALIDATE)

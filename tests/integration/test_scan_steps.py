@@ -30,6 +30,7 @@ from tasks.scan.model import Finding
 from tasks.scan.steps import ScanTrees, scan
 from tests.support.prefect_server import flows_of
 from tests.support.processes import end, running, wait_until
+from tests.support.scan_docs import migrations_scan
 
 pytestmark = pytest.mark.server
 
@@ -162,6 +163,20 @@ def test_clean_tools_let_the_release_pass_and_each_is_a_task(place: Place) -> No
         "second": 0,
     }
     assert "2 of 2 tools answered" in place.shown()
+
+
+def test_migration_that_breaks_running_code_stops_the_release(place: Place) -> None:
+    spec = migrations_scan(place.folder / "tools")
+    place.context = Context(base=place.folder, path=(str(place.folder / "tools"),))
+    migration = place.tree / "migrations" / "0001_less"
+    migration.mkdir(parents=True)
+    (migration / "migration.yaml").write_text("description: less\n")
+    (migration / "prepare.sql").write_text("alter table customer drop column first;\n")
+    (migration / "prepare.undo.sql").write_text("-- the column is gone\n")
+    _, error = place.run(place.tool("first"), spec)
+    assert isinstance(error, Refused)
+    assert error.what == "1 of 2 scanners stop the release: migrations found 1 that block"
+    assert "migrations/0001_less/prepare.sql:1" in place.shown().replace("\\", "")
 
 
 def test_every_crashed_tool_and_every_finding_is_told_in_one_refusal(place: Place) -> None:

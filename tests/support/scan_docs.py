@@ -2,6 +2,7 @@
 
 import functools
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,3 +33,13 @@ def documented_scans(*changes: tuple[str, str]) -> Iterator[Scan]:
         if "accepted_findings" not in block:
             changed = functools.reduce(lambda text, change: text.replace(*change), changes, block)
             yield from service_with(changed).scan
+
+
+def migrations_scan(tools: Path) -> Scan:
+    """Return the scan of migrations as the page has it; this very checkout's program for it is made in a folder."""
+    tools.mkdir()
+    # The installed one may be another checkout's.
+    root = Path(__file__).resolve().parents[2]
+    (tools / "slipway").write_text(f'#!/bin/sh\nPYTHONPATH={root} exec {sys.executable} -P -m deployments.cli "$@"\n')
+    (tools / "slipway").chmod(0o755)
+    return next(each for each in documented_scans() if each.tool == "migrations")

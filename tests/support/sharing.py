@@ -46,6 +46,7 @@ SECONDS: Mapping[str, float] = {
     "tests/integration/migration/test_flow.py": 60,
     "tests/integration/migration/test_health.py": 60,
     "tests/contract/test_migration_target.py": 40,
+    "tests/integration/migration/test_mongodb_faked_by_mongomock.py": 30,
     "tests/integration/test_watch.py": 80,
     "tests/integration/test_failover_flow.py": 60,
     "tests/integration/test_apply.py": 80,

@@ -86,7 +86,7 @@ DRIVERS: dict[str, dict[str, type[BaseModel]]] = {
     "door": {"haproxy": Anything},
     "dns": {"powerdns": Anything},
     "visitor": {"http": Anything},
-    "migrations": {"postgresql": Anything},
+    "migrations": {"postgresql": Anything, "mongodb": Anything},
 }
 
 

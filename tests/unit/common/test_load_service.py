@@ -81,6 +81,7 @@ def test_documented_examples_are_all_of_the_folder() -> None:
         *SERVICE_EXAMPLES,
         "estate.yaml",
         "migrations",
+        "mongodb",
         "operations",
         "failover.yaml",
         "masking.yaml",

@@ -31,8 +31,21 @@ def test_finding_ends_with_a_code(tmp_path: Path) -> None:
     _say("new", "x", "--folder", str(tmp_path))
     (tmp_path / "0001_x" / "prepare.sql").write_text("\ndrop table customer;\n")
     told = _say("lint", str(tmp_path))
-    assert told.startswith("1 0001_x/prepare.sql:2: destroys-before-cleanup")
+    assert told.startswith("1 0001_x/prepare.sql:2: error: destroys-before-cleanup")
     assert '"rule": "destroys-before-cleanup"' in _say("lint", str(tmp_path), "--json")
+
+
+def test_opinions_alone_are_told_and_end_with_no_code(tmp_path: Path) -> None:
+    _say("new", "x", "--folder", str(tmp_path))
+    (tmp_path / "0001_x" / "prepare.sql").write_text("create table other (id int);\n")
+    told = _say("lint", str(tmp_path))
+    assert told.startswith("0 0001_x/prepare.sql:1: note: prefer-bigint-over-int")
+    assert "opinions only" in told
+
+
+def test_folder_without_migrations_was_not_looked_at(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="no migrations in the folder"):
+        _say("lint", str(tmp_path))
 
 
 def test_example_is_sound_and_explained_with_its_way_back() -> None:

@@ -22,6 +22,7 @@ def test_documentation_shows_every_format_that_tools_of_others_have() -> None:
         ("semgrep", "sarif", "tree"),
         ("hadolint", "sarif", "tree"),
         ("checkov", "sarif", "tree"),
+        ("migrations", "sarif", "tree"),
         ("pip-audit", "pip-audit", "tree"),
         ("npm-audit", "npm-audit", "tree"),
     }
