@@ -28,6 +28,12 @@ class MigrateRequest(_OfDatabase):
     )
     upto: str = Field(default="", description="name of the last migration; empty: all")
     backup: str = Field(default="", description="id of the backup that was taken before, for the history")
+    accept_contract: str = Field(
+        default="",
+        max_length=500,
+        description="why the old shape is removed although conditions of that are not met, for the record; empty: it "
+        "is not",
+    )
 
 
 class UndoRequest(_OfDatabase):
