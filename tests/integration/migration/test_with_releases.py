@@ -1,0 +1,136 @@
+"""Migrations and releases on real servers: code gets users while its database is ready, not before and not after."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect.client.schemas.objects import State
+from typer.testing import CliRunner
+
+from deployments.migration_command import app
+from flows.migrate import migrate
+from tasks.common.errors import Refused, SlipwayError
+from tasks.common.gates import MIGRATED
+from tasks.common.migrations import Phase
+from tasks.migration.request import MigrateRequest
+from tasks.release.model import Outcome
+from tests.support.migrating import CUSTOMERS, NAMES, fill, rows
+from tests.support.postgresql import Cluster
+from tests.support.prefect_server import flows_of
+from tests.support.prometheus import prometheus
+from tests.support.small import RUN_SECRET, TEST_SECRET, Ended, Small, small_estate
+from tests.support.small_checks import RUN_VALUE, TEST_VALUE
+
+pytestmark = [pytest.mark.server, pytest.mark.slow]
+
+_FILES = {f"migrations/{path}": text for path, text in NAMES.items()}
+
+
+class Shop:
+    """The small estate, whose service has a database in production.
+
+    Args:
+        small: the estate.
+        address: of the database.
+    """
+
+    def __init__(self, small: Small, address: str) -> None:
+        self.small, self.address = small, address
+        (small.folder / "address").write_text(address)
+        self.describe()
+
+    def describe(self, **spec: Any) -> None:
+        estate = yaml.safe_load(self.small.file.read_text())
+        connection = {"driver": "postgresql", "address": "file:address"}
+        described = {"connection": connection, "health": {"autovacuum": False}, **spec}
+        estate["environments"]["production"]["databases"] = {"campus": described}
+        self.small.file.write_text(yaml.safe_dump(estate))
+
+    def migrate(self, commit: str, through: Phase = Phase.VALIDATE, **request: Any) -> SlipwayError | None:
+        given = {"service": "campus", "environment": "production", "estate": str(self.small.file), "commit": commit}
+        state: State[Any] = migrate(MigrateRequest(through=through, **given, **request), return_state=True)
+        found = state.result(raise_on_failure=False)
+        assert found is None or isinstance(found, SlipwayError), found
+        return found
+
+    def plan(self, commit: str) -> str:
+        words = ["plan", "campus", "--through", "cleanup", "--commit", commit, "--estate", str(self.small.file)]
+        done = CliRunner().invoke(app, words)
+        return f"{done.output}\n{done.exception}"
+
+
+@pytest.fixture
+def shop(
+    tmp_path: Path, postgresql_cluster: Cluster, prefect_api: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Shop]:
+    monkeypatch.setenv(RUN_SECRET, RUN_VALUE)
+    monkeypatch.setenv(TEST_SECRET, TEST_VALUE)
+    folder = tmp_path / "prometheus"
+    folder.mkdir()
+    address = postgresql_cluster.database()
+    fill(address, CUSTOMERS.format(rows=100))
+    with (
+        flows_of(prefect_api),
+        prometheus(folder) as metrics,
+        small_estate(tmp_path, postgresql_cluster.database(), metrics) as small,
+    ):
+        yield Shop(small, address)
+
+
+def refused(error: BaseException | None) -> dict[str, str]:
+    assert isinstance(error, Refused), error
+    return {name: str(value) for name, value in error.facts.items()}
+
+
+def name_of(commit: str) -> str:
+    return commit[:12]
+
+
+def succeeded(ended: Ended) -> None:
+    assert ended.error is None, ended.error
+
+
+def test_code_waits_for_its_database_and_the_old_shape_for_its_code(shop: Shop) -> None:
+    small = shop.small
+    old = small.commit()
+    succeeded(small.release(old))
+    new = small.commit(answers={"says": ["new"]}, files=_FILES, migrations="migrations")
+
+    # Expand, backfill and validate come before users do.
+    waits = small.release(new)
+    closed = refused(waits.error)
+    assert list(closed) == [MIGRATED]
+    assert "0001_full_name: nothing of it is done" in closed[MIGRATED]
+    assert f"do: slipway migration apply campus --in production --commit {new[:7]}" in closed[MIGRATED]
+    assert small.served() == {name_of(old)} and waits.visitors.met == {name_of(old)}
+    assert shop.migrate(new) is None
+    assert "0001_full_name, cleanup" in shop.plan(new) and "the newest release has 0001_full_name" in shop.plan(new)
+    assert list(refused(shop.migrate(new, Phase.CLEANUP))) == ["the newest release has 0001_full_name"]
+    after = small.release(new)
+    succeeded(after)
+    (looked, *_) = small.evidence(after, "migration")
+    assert (looked.name, looked.facts["carries"], looked.facts["blocking"]) == ("production", ["0001_full_name"], 0)
+
+    # Who was there before may be returned to for a day.
+    window = refused(shop.migrate(new, Phase.CLEANUP))
+    assert list(window) == ["nobody needs to go back behind 0001_full_name (24 h)"]
+    assert f"{old[:7]}, which does not have it, served until" in next(iter(window.values()))
+    assert rows(shop.address, "select done, past_return from slipway.migrations") == [("validate", False)]
+    shop.describe(rollback_window="1ms")
+    assert shop.migrate(new, Phase.CLEANUP) is None
+    assert rows(shop.address, "select state, accepted from slipway.migrations") == [("applied", "")]
+
+    # Then nobody goes back behind it: neither by a rollback, nor by a release.
+    back = small.rollback(to=name_of(old))
+    assert "does not have 0001_full_name" in str(back.error) and "release forward" in str(back.error)
+    assert small.record(back).outcome is Outcome.FAILED
+    assert not small.evidence(back, "lease") and not small.evidence(back, "step")
+    found = refused(small.release(old).error)
+    assert "0001_full_name: its old shape is gone" in found["production: the database fits"]
+    assert small.served() == {name_of(new)}
+    answered = small.rollback(to=name_of(old), accept_contract="it reads no names")
+    succeeded(answered)
+    assert small.served() == {name_of(old)}
+    assert small.evidence(answered, "accepted")[0].facts["reason"] == "it reads no names"
