@@ -152,7 +152,8 @@ class MemoryEngine:
     def note(self, name: str, *, backup: str = "", accepted: str = "") -> None:
         """What was asked before a phase is on record. *Idempotent:* yes."""
         standing = self._attempt(name).standing
-        self._stands(name, backup=backup or standing.backup, accepted=accepted or standing.accepted)
+        told = {"backup": backup or standing.backup, "accepted": accepted or standing.accepted}
+        self._stands(name, run_id=self._run_id, **told)
 
     def run(self, at: Spot, step: Step, limits: Limits, left_s: float) -> int:
         """The step is done and on record. *Idempotent:* yes."""

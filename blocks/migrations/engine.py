@@ -106,8 +106,12 @@ class PostgresqlEngine:
     def note(self, name: str, *, backup: str = "", accepted: str = "") -> None:
         """What was asked before a phase is on record. *Idempotent:* yes."""
         with translated(self._on(name), self._sessions.redact), self._claimed(name) as row:
-            told = self._sessions.redact(accepted)
-            self._change(row.id, backup=backup or None, accepted=told or None)
+            self._change(
+                row.id,
+                run_id=self._run_id,
+                backup=backup or None,
+                accepted=self._sessions.redact(accepted) or None,
+            )
 
     def run(self, at: Spot, step: Step, limits: Limits, left_s: float) -> int:
         """The step is done and on record. *Idempotent:* yes."""

@@ -51,7 +51,8 @@ class Place:
     def describe(self, **spec: Any) -> None:
         estate = yaml.safe_load((ROOT / "docs/reference/examples/estate.yaml").read_text())
         environment = estate["environments"]["staging"]
-        environment |= {"runtime": {"driver": "memory"}, "router": {"driver": "memory"}}
+        memory = {"driver": "memory", "world": str(self.folder)}
+        environment |= {"runtime": memory, "router": memory}
         estate["ledger"] = {"driver": "postgresql", "dsn": "file:dsn"}
         connection = {"driver": "postgresql", "address": "file:address"}
         environment["databases"] = {"campus": {"connection": connection, "health": {"autovacuum": False}, **spec}}
