@@ -192,6 +192,9 @@ def undo(
     service: Service,
     name: Name,
     environment: Environment = "production",
+    accept_contract: Annotated[
+        str, typer.Option(help="why it is undone although code that serves has it, for the record")
+    ] = "",
     estate: Estate = "",
     wait: Wait = True,
     as_json: Json = False,
@@ -200,7 +203,8 @@ def undo(
     connected(estate).migrated(service, environment)
     from tasks.migration.request import UndoRequest
 
-    request = UndoRequest(service=service, environment=environment, name=name, **_where("", ""))
+    where = {"service": service, "environment": environment, **_where("", "")}
+    request = UndoRequest(name=name, accept_contract=accept_contract, **where)
     run_to_end("undo-migration", request, f"undo of {name}", wait, as_json)
 
 

@@ -155,6 +155,29 @@ def _within_window(name: str, place: Place, window_s: float, now: datetime) -> l
     return []
 
 
+def still_used(name: str, attempt: Attempt | None, place: Place) -> tuple[Unmet, ...]:
+    """Return what keeps a migration from being undone: code that serves may use what is validated.
+
+    Args:
+        name: of the migration.
+        attempt: what its history says.
+        place: what is released on its database.
+    """
+    if attempt is None or not attempt.standing.has_done(Phase.VALIDATE):
+        return ()
+    if place.unseen:
+        what = "it is known what was released"
+        return (Unmet(what, place.unseen, "mend what does not answer, then run this again"),)
+    found = [Unmet("no release is under way", each, "let it end: 'slipway status' shows it") for each in place.at_work]
+    newest = place.served[0] if place.served else None
+    if newest is not None and (newest.carries is None or name in newest.carries):
+        state = f"{newest.release[:7]} " + ("has it" if newest.carries is not None else "may have it")
+        found.append(
+            Unmet(f"no code that serves has {name}", state, "go back to a release without it: slipway rollback")
+        )
+    return tuple(found)
+
+
 def require_met(found: Sequence[Unmet], on: str, accepted: str) -> None:
     """Every condition is met, or a person answers for those that are not.
 

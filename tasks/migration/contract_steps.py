@@ -14,12 +14,13 @@ from blocks.estate import OpenEstate
 from blocks.migrations.released import place_of
 from tasks.common.errors import SlipwayError
 from tasks.common.lease_steps import held
+from tasks.common.migrations import Phase
 from tasks.common.steps import ONCE
 from tasks.migration import contract, copies
 from tasks.migration.catalogue import Observed
 from tasks.migration.contract import Unmet
 from tasks.migration.plan import Action
-from tasks.migration.request import MigrateRequest
+from tasks.migration.request import MigrateRequest, UndoRequest
 from tasks.migration.steps import Migrating
 
 
@@ -38,6 +39,42 @@ def permitted(work: Migrating) -> Iterator[None]:
         # A release may have begun, and ended, until the lease was ours.
         require_conditions(work)
         yield
+
+
+@contextmanager
+def unused(work: Migrating) -> Iterator[None]:
+    """No code that serves has the migration that is undone, and nobody releases any within the block.
+
+    Raises:
+        Refused: some has, and nobody answers for it; or a release is at work here.
+    """
+    assert isinstance(work.request, UndoRequest), "only what is undone"
+    attempt = work.target.observe().attempt(work.request.name)
+    if attempt is None or not attempt.standing.has_done(Phase.VALIDATE):
+        yield
+        return
+    with held(work.estate, work.request.service, work.request.environment):
+        require_unused(work)
+        yield
+
+
+@task(name="unused", task_run_name="no code that serves has the migration", **ONCE)
+def require_unused(work: Migrating) -> None:
+    """No code that serves has the migration that is undone, or a person answers for it. *Idempotent:* yes.
+
+    Raises:
+        Refused: some has.
+    """
+    request, now = work.request, datetime.now(UTC)
+    assert isinstance(request, UndoRequest), "only what is undone"
+    place = place_of(work.estate, request.service, request.environment, now)
+    found = contract.still_used(request.name, work.target.observe().attempt(request.name), place)
+    contract.require_met(found, str(work), request.accept_contract)
+    words = contract.accepted_words(found, request.requested_by, request.accept_contract, now)
+    if words:
+        get_run_logger().warning(words)
+        with work.target.locked(work.run_id, work.spec.wait_s) as engine:
+            engine.note(request.name, accepted=words)
 
 
 @task(name="conditions", task_run_name="conditions of {work}", **ONCE)

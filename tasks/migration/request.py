@@ -40,3 +40,8 @@ class UndoRequest(_OfDatabase):
     """Take the newest migration back."""
 
     name: str = Field(description="of the migration", examples=["0003_merge_names"])
+    accept_contract: str = Field(
+        default="",
+        max_length=500,
+        description="why it is undone although code that serves has it, for the record; empty: it is not",
+    )

@@ -11,10 +11,11 @@ from typer.testing import CliRunner
 
 from deployments.migration_command import app
 from flows.migrate import migrate
+from flows.undo_migration import undo_migration
 from tasks.common.errors import Refused, SlipwayError
 from tasks.common.gates import MIGRATED
 from tasks.common.migrations import Phase
-from tasks.migration.request import MigrateRequest
+from tasks.migration.request import MigrateRequest, UndoRequest
 from tasks.release.model import Outcome
 from tests.support.migrating import CUSTOMERS, NAMES, fill, rows
 from tests.support.postgresql import Cluster
@@ -54,6 +55,11 @@ class Shop:
         found = state.result(raise_on_failure=False)
         assert found is None or isinstance(found, SlipwayError), found
         return found
+
+    def undo(self) -> SlipwayError | None:
+        about = {"service": "campus", "environment": "production", "estate": str(self.small.file)}
+        found = undo_migration(UndoRequest(name="0001_full_name", **about), return_state=True)
+        return found.result(raise_on_failure=False)
 
     def plan(self, commit: str) -> str:
         words = ["plan", "campus", "--through", "cleanup", "--commit", commit, "--estate", str(self.small.file)]
@@ -95,6 +101,10 @@ def succeeded(ended: Ended) -> None:
 def test_code_waits_for_its_database_and_the_old_shape_for_its_code(shop: Shop) -> None:
     small = shop.small
     old = small.commit()
+    shop.describe(database="another")
+    found = refused(small.release(old).error)
+    assert list(found) == ["production: the database fits"] and "and not another" in str(found)
+    shop.describe()
     succeeded(small.release(old))
     new = small.commit(answers={"says": ["new"]}, files=_FILES, migrations="migrations")
 
@@ -112,6 +122,10 @@ def test_code_waits_for_its_database_and_the_old_shape_for_its_code(shop: Shop) 
     succeeded(after)
     (looked, *_) = small.evidence(after, "migration")
     assert (looked.name, looked.facts["carries"], looked.facts["blocking"]) == ("production", ["0001_full_name"], 0)
+
+    # What it uses is not taken from under it.
+    used = refused(shop.undo())
+    assert f"{new[:7]} has it" in used["no code that serves has 0001_full_name"]
 
     # Who was there before may be returned to for a day.
     window = refused(shop.migrate(new, Phase.CLEANUP))

@@ -17,6 +17,7 @@ from tasks.migration.contract import (
     removed_by,
     require_met,
     require_way_back,
+    still_used,
     unmet,
 )
 from tasks.migration.model import Compiled, Ddl
@@ -133,6 +134,26 @@ def test_person_may_answer_for_conditions_but_for_firm_ones() -> None:
     words = accepted_words([soft], "ann", "we must", NOW)
     assert words == "2026-03-01 12:00 UTC, ann (not authenticated): we must. Not met: a: not a"
     assert accepted_words([], "ann", "we must", NOW) == "" == accepted_words([soft], "ann", "", NOW)
+
+
+@pytest.mark.parametrize(
+    ("place", "what"),
+    [
+        (GOOD, f"no code that serves has {NAME}"),
+        (Place({"lost": 100.0}, (Served("lost", NOW, None),)), f"no code that serves has {NAME}"),
+        (Place({"old": 100.0}, (OLD,), ("release of new, run 1",)), "no release is under way"),
+        (Place({}, (), unseen="no answer"), "it is known what was released"),
+    ],
+)
+def test_what_code_may_use_is_not_undone(place: Place, what: str) -> None:
+    assert [each.what for each in still_used(NAME, seen().attempts[0], place)] == [what]
+    assert still_used(NAME, seen(Phase.EXECUTE).attempts[0], place) == ()
+
+
+def test_what_no_code_has_is_undone() -> None:
+    assert still_used(NAME, seen().attempts[0], Place({"old": 100.0}, (OLD,))) == ()
+    assert still_used(NAME, seen().attempts[0], Place({}, ())) == ()
+    assert still_used(NAME, None, GOOD) == ()
 
 
 @pytest.mark.parametrize(
