@@ -8,7 +8,7 @@ from prefect.logging import get_run_logger
 
 from blocks.job import Job
 from blocks.migrations.released import CARRIES, carried, texts_of
-from tasks.common.errors import Refused, SlipwayError
+from tasks.common.errors import Refused, Retryable, SlipwayError
 from tasks.common.steps import TRANSIENT
 from tasks.migration import contract, fit, require
 from tasks.migration.catalogue import Observed
@@ -113,19 +113,37 @@ def require_way_back(job: Job, accepted: str = "") -> None:
         job: the rollback.
         accepted: why it is returned to all the same; '' where nobody answers for that.
 
+    A database that does not answer is no reason to keep users from a release that has all that what serves has.
+
     Raises:
         Refused: it needs what is gone, or nobody can tell.
-        Retryable: the database does not answer.
+        Retryable: the database does not answer, and the release has fewer migrations than what serves.
     """
     if not has_database(job, job.environment):
         return
     on = f"{job.service.service} in {job.environment}"
     try:
-        gone = contract.contracted(_observed(job, job.environment))
-        contract.require_way_back(gone, carried(job.estate, job.record) if gone else None, job.release, on)
+        _require_way_back(job, on)
     except SlipwayError as error:
         if not accepted:
             error.next_action += "; a person who answers for it adds --accept-contract 'why'"
             raise
         job.journal.note("accepted", "a way back behind a contract", reason=accepted, state=error.what)
         get_run_logger().warning("%s; accepted: %s", error.what, accepted)
+
+
+def _require_way_back(job: Job, on: str) -> None:
+    try:
+        gone = contract.contracted(_observed(job, job.environment))
+    except Retryable as silent:
+        if not _has_what_serves(job):
+            raise
+        get_run_logger().warning("%s; %s has every migration that what serves has", silent.what, job.release[:7])
+        return
+    contract.require_way_back(gone, carried(job.estate, job.record) if gone else None, job.release, on)
+
+
+def _has_what_serves(job: Job) -> bool:
+    newest = job.estate.ledger.succeeded(job.service.service, job.environment, 1)
+    here, there = carried(job.estate, job.record), [carried(job.estate, each) for each in newest]
+    return here is not None and all(each is not None and each <= here for each in there)

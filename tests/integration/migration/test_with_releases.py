@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from deployments.migration_command import app
 from flows.migrate import migrate
 from flows.undo_migration import undo_migration
-from tasks.common.errors import Refused, SlipwayError
+from tasks.common.errors import Refused, Retryable, SlipwayError
 from tasks.common.gates import MIGRATED
 from tasks.common.migrations import Phase
 from tasks.migration.request import MigrateRequest, UndoRequest
@@ -20,6 +20,7 @@ from tasks.release.model import Outcome
 from tests.support.migrating import CUSTOMERS, NAMES, fill, rows
 from tests.support.postgresql import Cluster
 from tests.support.prefect_server import flows_of
+from tests.support.processes import free_port
 from tests.support.prometheus import prometheus
 from tests.support.small import RUN_SECRET, TEST_SECRET, Ended, Small, small_estate
 from tests.support.small_checks import RUN_VALUE, TEST_VALUE
@@ -148,3 +149,11 @@ def test_code_waits_for_its_database_and_the_old_shape_for_its_code(shop: Shop) 
     succeeded(answered)
     assert small.served() == {name_of(old)}
     assert small.evidence(answered, "accepted")[0].facts["reason"] == "it reads no names"
+
+    # A database that is away keeps nobody from a release that has all that what serves has.
+    (small.folder / "address").write_text(f"postgresql://nobody@127.0.0.1:{free_port()}/nothing")
+    succeeded(small.rollback(to=name_of(new)))
+    assert small.served() == {name_of(new)}
+    unknown = small.rollback(to=name_of(old))
+    assert isinstance(unknown.error, Retryable) and "--accept-contract" in str(unknown.error)
+    assert small.served() == {name_of(new)}
