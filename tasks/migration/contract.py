@@ -64,15 +64,14 @@ class Unmet:
 
 
 def contracted(observed: Observed) -> frozenset[str]:
-    """Return the migrations whose cleanup was begun and removes something: code without them has nothing to run on."""
+    """Return the migrations whose cleanup has removed something, or may have: code without them needs what is gone."""
     return frozenset(each.standing.name for each in observed.attempts if _is_contracted(each))
 
 
 def _is_contracted(attempt: Attempt) -> bool:
-    standing = attempt.standing
+    # A transaction that did not get its locks has no step on record, and has removed nothing: only undo is over then.
     begun = any(step.phase is Phase.CLEANUP for step in attempt.steps)
-    passed = standing.past_return and standing.no_return is Phase.CLEANUP
-    return bool(attempt.compiled.steps(Phase.CLEANUP)) and (begun or passed or standing.has_done(Phase.CLEANUP))
+    return bool(attempt.compiled.steps(Phase.CLEANUP)) and (begun or attempt.standing.has_done(Phase.CLEANUP))
 
 
 def removed_by(actions: Sequence[Action], observed: Observed) -> tuple[str, ...]:

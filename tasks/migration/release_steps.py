@@ -58,7 +58,8 @@ def look_at_fit(job: Job, environment: str) -> Fit:
         on, apply = f"{service} in {environment}", f"slipway migration apply {service} --in {environment}"
         found = _fit(_observed(job, environment), written, on, f"{apply} --commit {job.commit.short}")
         facts.update(carries=list(found.names), blocking=len(found.problems))
-        facts.update({each.what: each.state for each in found.problems})
+        if found.problems:
+            facts["problem"] = "; ".join(f"{each.what}: {each.state}" for each in found.problems)
     return found
 
 

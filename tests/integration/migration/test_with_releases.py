@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import yaml
 from prefect.client.schemas.objects import State
@@ -16,6 +17,7 @@ from tasks.common.errors import Refused, Retryable, SlipwayError
 from tasks.common.gates import MIGRATED
 from tasks.common.migrations import Phase
 from tasks.migration.request import MigrateRequest, UndoRequest
+from tasks.release.checklist import checklist
 from tasks.release.model import Outcome
 from tests.support.migrating import CUSTOMERS, NAMES, fill, rows
 from tests.support.postgresql import Cluster
@@ -27,6 +29,7 @@ from tests.support.small_checks import RUN_VALUE, TEST_VALUE
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
+_IMPATIENT = NAMES["0001_full_name/migration.yaml"] + "lock_tries: 2\n"
 _FILES = {f"migrations/{path}": text for path, text in NAMES.items()}
 
 
@@ -108,36 +111,56 @@ def test_code_waits_for_its_database_and_the_old_shape_for_its_code(shop: Shop) 
     shop.describe()
     succeeded(small.release(old))
     new = small.commit(answers={"says": ["new"]}, files=_FILES, migrations="migrations")
+    _users_come_when_the_database_is_ready(shop, old, new)
+    _old_shape_goes_when_nobody_can_go_back(shop, old, new)
+    _nobody_goes_back_behind_it(shop, old, new)
+    _database_that_is_away_keeps_nobody_from_what_is_known_to_fit(shop, old, new)
 
-    # Expand, backfill and validate come before users do.
+
+def _users_come_when_the_database_is_ready(shop: Shop, old: str, new: str) -> None:
+    small = shop.small
     waits = small.release(new)
     closed = refused(waits.error)
     assert list(closed) == [MIGRATED]
     assert "0001_full_name: nothing of it is done" in closed[MIGRATED]
     assert f"do: slipway migration apply campus --in production --commit {new[:7]}" in closed[MIGRATED]
     assert small.served() == {name_of(old)} and waits.visitors.met == {name_of(old)}
+    kept = small.ledger.evidence(waits.run_id)
+    lists = {item.text: item for section in checklist(small.record(waits), kept) for item in section.items}
+    assert lists["migrations"].fact == "production: 0001_full_name: nothing of it is done"
     assert shop.migrate(new) is None
     assert "0001_full_name, cleanup" in shop.plan(new) and "the newest release has 0001_full_name" in shop.plan(new)
     assert list(refused(shop.migrate(new, Phase.CLEANUP))) == ["the newest release has 0001_full_name"]
     after = small.release(new)
     succeeded(after)
-    (looked, *_) = small.evidence(after, "migration")
+    looked = small.evidence(after, "migration")[-1]
     assert (looked.name, looked.facts["carries"], looked.facts["blocking"]) == ("production", ["0001_full_name"], 0)
-
-    # What it uses is not taken from under it.
     used = refused(shop.undo())
     assert f"{new[:7]} has it" in used["no code that serves has 0001_full_name"]
 
-    # Who was there before may be returned to for a day.
+
+def _old_shape_goes_when_nobody_can_go_back(shop: Shop, old: str, new: str) -> None:
     window = refused(shop.migrate(new, Phase.CLEANUP))
     assert list(window) == ["nobody needs to go back behind 0001_full_name (24 h)"]
     assert f"{old[:7]}, which does not have it, served until" in next(iter(window.values()))
     assert rows(shop.address, "select done, past_return from slipway.migrations") == [("validate", False)]
     shop.describe(rollback_window="1ms")
+    with psycopg.connect(shop.address) as holder:
+        holder.execute("select from customer limit 1")
+        impatient = {"migrations/0001_full_name/migration.yaml": _IMPATIENT}
+        hurried = shop.small.commit(files=impatient, migrations="migrations")
+        assert isinstance(shop.migrate(hurried, Phase.CLEANUP), Retryable)
+    # Its locks were not to be had: nobody undoes it any more, and whoever has to go back still may.
+    assert rows(shop.address, "select done, past_return from slipway.migrations") == [("validate", True)]
+    back = shop.small.rollback(to=name_of(old))
+    succeeded(back)
+    succeeded(shop.small.rollback(to=name_of(new)))
     assert shop.migrate(new, Phase.CLEANUP) is None
     assert rows(shop.address, "select state, accepted from slipway.migrations") == [("applied", "")]
 
-    # Then nobody goes back behind it: neither by a rollback, nor by a release.
+
+def _nobody_goes_back_behind_it(shop: Shop, old: str, new: str) -> None:
+    small = shop.small
     back = small.rollback(to=name_of(old))
     assert "does not have 0001_full_name" in str(back.error) and "release forward" in str(back.error)
     assert small.record(back).outcome is Outcome.FAILED
@@ -150,7 +173,9 @@ def test_code_waits_for_its_database_and_the_old_shape_for_its_code(shop: Shop) 
     assert small.served() == {name_of(old)}
     assert small.evidence(answered, "accepted")[0].facts["reason"] == "it reads no names"
 
-    # A database that is away keeps nobody from a release that has all that what serves has.
+
+def _database_that_is_away_keeps_nobody_from_what_is_known_to_fit(shop: Shop, old: str, new: str) -> None:
+    small = shop.small
     (small.folder / "address").write_text(f"postgresql://nobody@127.0.0.1:{free_port()}/nothing")
     succeeded(small.rollback(to=name_of(new)))
     assert small.served() == {name_of(new)}
