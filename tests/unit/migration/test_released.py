@@ -8,12 +8,18 @@ import pytest
 import yaml
 
 from blocks.estate import OpenEstate, open_estate
+from blocks.job import Job
 from blocks.memory.router import MemoryRouter
 from blocks.memory.runtime import MemoryRuntime
 from blocks.migrations.released import CARRIES, carried, place_of
+from flows.gates import migrated
+from tasks.common.load import load_service
+from tasks.common.migrations import DatabaseSpec
+from tasks.common.model import DriverSpec
 from tasks.release.model import Evidence, Kind, Outcome, ReleaseRecord
 from tasks.rollout.model import Health, Instance
 from tests.support.docs import ROOT
+from tests.support.processes import free_port
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 _SERVICE = (ROOT / "docs/reference/examples/slipway.yaml").read_text()
@@ -116,6 +122,23 @@ def test_what_a_release_has_is_read_from_its_record_first_and_is_not_known_witho
     assert carried(estate, record) == {"0001_noted"}
     gone = released(estate, 9, -3)
     assert carried(estate, gone) is None
+
+
+def test_gate_is_closed_where_the_database_does_not_answer_and_is_not_there_where_none_is_named(
+    estate: OpenEstate, tmp_path: Path
+) -> None:
+    source = estate.source("campus")
+    commit = source.resolve("2" * 40)
+    service = load_service(source.read_file(commit, "slipway.yaml"), "slipway.yaml")
+    job = Job(estate, service, released(estate, 2, -1, outcome=Outcome.RUNNING), commit)
+    assert migrated(job, "production") == ()
+    (tmp_path / "address").write_text(f"postgresql://nobody@127.0.0.1:{free_port()}/nothing")
+    spec = DatabaseSpec(connection=DriverSpec(driver="postgresql", address="file:address"))
+    estate.file.environments["production"].databases["campus"] = spec
+    (verdict,) = migrated(job, "production")
+    assert not verdict.open and verdict.figure is None and verdict.mend
+    noted = [item for item in estate.ledger.evidence(job.record.id) if item.kind == CARRIES]
+    assert [item.name for item in noted] == ["production"] and "error" in noted[0].facts
 
 
 def test_what_does_not_answer_is_said(estate: OpenEstate) -> None:
