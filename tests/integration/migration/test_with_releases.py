@@ -46,16 +46,17 @@ class Shop:
         (small.folder / "address").write_text(address)
         self.describe()
 
-    def describe(self, **spec: Any) -> None:
+    def describe(self, where: str = "production", **spec: Any) -> None:
         estate = yaml.safe_load(self.small.file.read_text())
         connection = {"driver": "postgresql", "address": "file:address"}
         described = {"connection": connection, "health": {"autovacuum": False}, **spec}
-        estate["environments"]["production"]["databases"] = {"campus": described}
+        for name, environment in estate["environments"].items():
+            environment["databases"] = {"campus": described} if name == where else {}
         self.small.file.write_text(yaml.safe_dump(estate))
 
-    def migrate(self, commit: str, through: Phase = Phase.VALIDATE, **request: Any) -> SlipwayError | None:
-        given = {"service": "campus", "environment": "production", "estate": str(self.small.file), "commit": commit}
-        state: State[Any] = migrate(MigrateRequest(through=through, **given, **request), return_state=True)
+    def migrate(self, commit: str, through: Phase = Phase.VALIDATE, where: str = "production") -> SlipwayError | None:
+        given = {"service": "campus", "environment": where, "estate": str(self.small.file), "commit": commit}
+        state: State[Any] = migrate(MigrateRequest(through=through, **given), return_state=True)
         found = state.result(raise_on_failure=False)
         assert found is None or isinstance(found, SlipwayError), found
         return found
@@ -182,3 +183,20 @@ def _database_that_is_away_keeps_nobody_from_what_is_known_to_fit(shop: Shop, ol
     unknown = small.rollback(to=name_of(old))
     assert isinstance(unknown.error, Retryable) and "--accept-contract" in str(unknown.error)
     assert small.served() == {name_of(new)}
+
+
+def test_environment_on_the_way_waits_for_its_own_database_and_its_old_shape_goes_by_what_was_rehearsed_there(
+    shop: Shop,
+) -> None:
+    small = shop.small
+    shop.describe("staging", rollback_window="1ms")
+    commit = small.commit(files=_FILES, migrations="migrations")
+    early = small.release(commit)
+    assert refused(early.error) == {"0001_full_name": "nothing of it is done"}
+    assert "slipway migration apply campus --in staging --commit" in str(early.error)
+    assert small.processes() == set() and not small.evidence(early, "step")
+    assert shop.migrate(commit, where="staging") is None
+    assert "the newest release has 0001_full_name" in refused(shop.migrate(commit, Phase.CLEANUP, "staging"))
+    succeeded(small.release(commit))
+    assert shop.migrate(commit, Phase.CLEANUP, "staging") is None
+    assert rows(shop.address, "select state, accepted from slipway.migrations") == [("applied", "")]
