@@ -175,6 +175,9 @@ def rollback(
     to: Annotated[str, typer.Argument(help="release, as in 'releases list'; default: the one before the present")] = "",
     environment: Annotated[str, typer.Option("--in", help="environment to turn back")] = "production",
     reason: Annotated[str, typer.Option(help="why, for the record")] = "",
+    accept_contract: Annotated[
+        str, typer.Option(help="why to a release whose old shape of the database is gone, for the record")
+    ] = "",
     estate: Estate = "",
     wait: Wait = True,
     as_json: Json = False,
@@ -183,9 +186,8 @@ def rollback(
     connect(estate)
     from tasks.release.request import RollbackRequest
 
-    request = RollbackRequest(
-        service=service, to=to, environment=environment, reason=reason, estate=estate_path(), requested_by=who()
-    )
+    about = {"service": service, "environment": environment, "estate": estate_path(), "requested_by": who()}
+    request = RollbackRequest(to=to, reason=reason, accept_contract=accept_contract, **about)
     _run("rollback", request, wait, as_json)
 
 

@@ -1,6 +1,7 @@
 """The commands `slipway migration ...`: a database's shape is changed in phases, looked at, and taken back."""
 
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -164,11 +165,13 @@ def plan(
     commit: Commit = "",
     estate: Estate = "",
 ) -> None:
-    """Print the exact steps that would be done now, or why nothing would. Nothing is changed."""
+    """Print the exact steps that would be done now, then what keeps them from being done. Nothing is changed."""
     opened, written = _opened(service, environment, folder, commit, estate)
-    from tasks.migration import report, require
+    from tasks.migration import contract, report, require
+    from tasks.migration.contract_steps import conditions
     from tasks.migration.declared import for_database
     from tasks.migration.plan import Action, plan_apply
+    from tasks.migration.request import MigrateRequest
 
     observed = opened.migrations(service, environment).observe()
     spec, on = opened.migrated(service, environment), f"{service} in {environment}"
@@ -185,6 +188,8 @@ def plan(
     for line in report.warnings(observed, written, through):
         out.print(f"note: {line}", markup=False, soft_wrap=True)
     out.print(report.plan_report(actions), markup=False, soft_wrap=True)
+    asked = MigrateRequest(service=service, environment=environment, through=through, **_where(folder, commit))
+    contract.require_met(conditions(opened, asked, observed, actions, datetime.now(UTC))[0], on, "")
 
 
 @app.command()
@@ -195,6 +200,9 @@ def apply(
     upto: Annotated[str, typer.Option(help="name of the last migration; all if left out")] = "",
     folder: Folder = "",
     commit: Commit = "",
+    accept_contract: Annotated[
+        str, typer.Option(help="why the old shape goes although conditions of that are not met, for the record")
+    ] = "",
     estate: Estate = "",
     wait: Wait = True,
     as_json: Json = False,
@@ -203,9 +211,8 @@ def apply(
     connected(estate).migrated(service, environment)
     from tasks.migration.request import MigrateRequest
 
-    request = MigrateRequest(
-        service=service, environment=environment, through=through, upto=upto, **_where(folder, commit)
-    )
+    where = {"service": service, "environment": environment, **_where(folder, commit)}
+    request = MigrateRequest(through=through, upto=upto, accept_contract=accept_contract, **where)
     run_to_end("migrate", request, f"{service} in {environment} through {through}", wait, as_json)
 
 
@@ -214,6 +221,9 @@ def undo(
     service: Service,
     name: Name,
     environment: Environment = "production",
+    accept_contract: Annotated[
+        str, typer.Option(help="why it is undone although code that serves has it, for the record")
+    ] = "",
     estate: Estate = "",
     wait: Wait = True,
     as_json: Json = False,
@@ -222,7 +232,8 @@ def undo(
     connected(estate).migrated(service, environment)
     from tasks.migration.request import UndoRequest
 
-    request = UndoRequest(service=service, environment=environment, name=name, **_where("", ""))
+    where = {"service": service, "environment": environment, **_where("", "")}
+    request = UndoRequest(name=name, accept_contract=accept_contract, **where)
     run_to_end("undo-migration", request, f"undo of {name}", wait, as_json)
 
 

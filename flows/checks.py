@@ -1,14 +1,16 @@
-"""The checks that an estate file names for an environment: 'no active incident', 'system healthy' and the like."""
+"""The checks of an environment: those that its estate file names, and that its database fits what is released."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
 from blocks.estate import OpenEstate, Site
+from blocks.job import Job
 from tasks.common.gates import Gate
 from tasks.gate.judge import judge
 from tasks.gate.model import Names
 from tasks.gate.reading import Sources, read
+from tasks.migration.release_steps import has_database, look_at_fit
 from tasks.preflight.model import Finding, Look
 
 LOOK_BACK_S = 300.0
@@ -23,6 +25,29 @@ def own_checks(estate: OpenEstate) -> Callable[[str, Site], Sequence[Look]]:
         return [Look(name, partial(_look, name, check, site, figure_sources(estate, site))) for name, check in named]
 
     return looks
+
+
+def release_checks(job: Job) -> Callable[[str, Site], Sequence[Look]]:
+    """Return what gives an environment's own checks, and what its database needs for the commit that is released."""
+    own = own_checks(job.estate)
+
+    def looks(where: str, site: Site) -> Sequence[Look]:
+        name = f"{where}: the database fits"
+        here = has_database(job, site.target.environment)
+        return [*own(where, site), *([Look(name, partial(_fit, name, job, site))] if here else [])]
+
+    return looks
+
+
+def _fit(name: str, job: Job, site: Site) -> Sequence[Finding]:
+    """Return what no waiting mends: code that needs what is gone. What is to be migrated is said, and comes later."""
+    found = look_at_fit(job, site.target.environment)
+    if found.left_behind:
+        told = "; ".join(f"{each.what}: {each.state}" for each in found.left_behind)
+        return [Finding(name, False, told, found.left_behind[0].next_action)]
+    todo = "; ".join(f"{each.what}: {each.state}" for each in found.unready)
+    before = f"before users get this commit: {found.apply} ({todo})"
+    return [Finding(name, True, before if todo else f"all {len(found.names)} migrations are validated")]
 
 
 def figure_sources(estate: OpenEstate, site: Site) -> Sources:

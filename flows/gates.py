@@ -1,9 +1,12 @@
-"""The gates before a rollout: those that are always there, the service's, and the environment's."""
+"""The gates before a rollout: those that are always there, that of the database, the service's, the environment's."""
 
 from blocks.job import Job
 from flows.checks import LOOK_BACK_S, figure_sources
-from tasks.gate.model import Names, Wanted
+from tasks.common.errors import SlipwayError
+from tasks.common.gates import MIGRATED
+from tasks.gate.model import Names, Verdict, Wanted
 from tasks.gate.steps import Gating
+from tasks.migration.release_steps import has_database, look_at_fit
 from tasks.rollout.steps import Rollout
 
 
@@ -25,4 +28,20 @@ def open_gating(job: Job, rollout: Rollout) -> Gating:
         sources=figure_sources(job.estate, rollout.site),
         names=Names(target.service, target.environment, release, slot, LOOK_BACK_S, job.commit.sha),
         journal=job.journal,
+        further=lambda: migrated(job, target.environment),
     )
+
+
+def migrated(job: Job, environment: str) -> tuple[Verdict, ...]:
+    """Return whether the database is as the commit needs it; nothing where the estate names none."""
+    source = f"the database of {job.service.service} in {environment}"
+    if not has_database(job, environment):
+        return ()
+    try:
+        found = look_at_fit(job, environment)
+    except SlipwayError as error:
+        return (Verdict(MIGRATED, False, None, "all of them", source, error.what, error.next_action),)
+    figure, bound = float(len(found.names) - len(found.unready)), f"all {len(found.names)}"
+    why = "; ".join(f"{each.what}: {each.state}" for each in found.problems)
+    mend = "; then: ".join(dict.fromkeys(each.next_action for each in found.problems))
+    return (Verdict(MIGRATED, not why, figure, bound, source, why or f"{bound} are through validate", mend),)

@@ -4,10 +4,11 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from blocks.job import Job
-from flows.checks import own_checks
+from flows.checks import release_checks
 from flows.gates import open_gating
 from flows.rollout import AT_ONCE, ask, end_abandoned, open_rollout, roll_out, validate, verify
 from tasks.gate.steps import require_gates
+from tasks.migration.release_steps import require_ready
 from tasks.preflight.steps import preflight
 from tasks.release.lease_steps import take_leases
 from tasks.release.open_steps import open_release, recorded
@@ -56,7 +57,7 @@ def release(request: ReleaseRequest) -> None:
 
 def prepare(job: Job) -> None:
     """The commit is built, tested, scanned and published; no environment was touched."""
-    preflight(job, own_checks(job.estate))
+    preflight(job, release_checks(job))
     tree = check_out(job)
     artifact = build(job, tree)
     run_tests(job, tree)
@@ -74,6 +75,7 @@ def known_findings(job: Job) -> tuple[Finding, ...] | None:
 
 def rehearse(job: Job, environment: str) -> None:
     """The release serves an environment on the way, and has proven there that it works."""
+    require_ready(job, environment)
     rehearsal = open_rollout(job, environment, AT_ONCE)
     with turned_back_on_failure(job, rehearsal):
         roll_out(job, rehearsal)

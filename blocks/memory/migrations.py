@@ -149,6 +149,12 @@ class MemoryEngine:
                 f"the migration is {found.standing.state}", on=compiled.name, next_action="look at its status"
             )
 
+    def note(self, name: str, *, backup: str = "", accepted: str = "") -> None:
+        """What was asked before a phase is on record. *Idempotent:* yes."""
+        standing = self._attempt(name).standing
+        told = {"backup": backup or standing.backup, "accepted": accepted or standing.accepted}
+        self._stands(name, run_id=self._run_id, **told)
+
     def run(self, at: Spot, step: Step, limits: Limits, left_s: float) -> int:
         """The step is done and on record. *Idempotent:* yes."""
         del limits, left_s

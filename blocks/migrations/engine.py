@@ -103,6 +103,16 @@ class PostgresqlEngine:
                 )
             self._change(row[0], state="under way", problem="", backup=backup or None)
 
+    def note(self, name: str, *, backup: str = "", accepted: str = "") -> None:
+        """What was asked before a phase is on record. *Idempotent:* yes."""
+        with translated(self._on(name), self._sessions.redact), self._claimed(name) as row:
+            self._change(
+                row.id,
+                run_id=self._run_id,
+                backup=backup or None,
+                accepted=self._sessions.redact(accepted) or None,
+            )
+
     def run(self, at: Spot, step: Step, limits: Limits, left_s: float) -> int:
         """The step is done and on record. *Idempotent:* yes."""
         if self._is_done(at):

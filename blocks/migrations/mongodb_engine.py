@@ -49,6 +49,13 @@ class MongodbEngine:
         with translated(self._on(compiled.name)):
             self._history.begin(compiled, backup, run_id)
 
+    def note(self, name: str, *, backup: str = "", accepted: str = "") -> None:
+        """What was asked before a phase is on record. *Idempotent:* yes."""
+        with translated(self._on(name)):
+            self._history.note(name)
+            told = {"backup": backup, "accepted": self._redact(accepted)}
+            self._history.change(name, {"run_id": self._run_id, **{what: text for what, text in told.items() if text}})
+
     def run(self, at: Spot, step: Step, limits: Limits, left_s: float) -> int:
         """The step is done and on record. *Idempotent:* yes."""
         del limits

@@ -136,6 +136,7 @@ class History:
             "compiled": json.dumps(compiled.model_dump(mode="json", by_alias=True)),
             "rollback": rollback_script(compiled),
             "backup": backup,
+            "accepted": "",
             "run_id": run_id,
             "problem": "",
             "began_at": now,
@@ -190,6 +191,7 @@ def _attempt(note: Mapping[str, Any]) -> Attempt:
         ended_at=_at(note["ended_at"]),
         backup=note["backup"],
         run_id=note["run_id"],
+        accepted=note["accepted"],
     )
     steps = sorted(
         (_step(name, each) for name, each in note["steps"].items()),

@@ -12,7 +12,7 @@ from tasks.common.migrations import PHASES, MigrationState, Phase, Standing
 from tasks.migration.catalogue import Attempt, StepDone
 from tasks.migration.model import Compiled
 
-VERSION = 1
+VERSION = 2
 """Of the tables below; a newer one is left alone."""
 SCHEMA = "slipway"
 
@@ -35,6 +35,7 @@ create table slipway.migrations (
     compiled jsonb not null,
     rollback text not null,
     backup text not null,
+    accepted text not null default '',
     run_id text not null,
     problem text not null default '',
     began_at timestamptz not null default now(),
@@ -76,6 +77,8 @@ create table slipway.migration_batches (
     foreign key (migration, phase, step) references slipway.migration_steps (migration, phase, number)
 );
 """
+_UPGRADES = {2: "alter table slipway.migrations add column accepted text not null default ''"}
+"""What brings the tables of the version before to a version."""
 _ATTEMPTS = """
 select * from slipway.migrations where state <> 'undone' order by name collate "C"
 """
@@ -124,6 +127,9 @@ def prepare(connection: psycopg.Connection, on: str) -> None:
         require_known(found, on)
         if found == 0:
             connection.execute(_BOOTSTRAP)
+        for each in range(found + 1, VERSION + 1) if found else ():
+            connection.execute(_UPGRADES[each].encode())
+        if found < VERSION:
             connection.execute("insert into slipway.migration_store (version) values (%s)", [VERSION])
 
 
@@ -190,6 +196,8 @@ def _attempt(row: Mapping[str, Any], steps: tuple[StepDone, ...]) -> Attempt:
         ended_at=row["ended_at"],
         backup=row["backup"],
         run_id=row["run_id"],
+        # A history of version 1 has none: who only looks changes no table.
+        accepted=row.get("accepted", ""),
     )
     ordered = sorted(steps, key=lambda each: (PHASES.index(each.phase), each.number))
     return Attempt(standing, Compiled.model_validate(row["compiled"]), tuple(ordered), row["problem"])

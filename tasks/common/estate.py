@@ -11,7 +11,7 @@ from tasks.common.checks import Checks
 from tasks.common.drills import Drills, drill_problems
 from tasks.common.failovers import FailoverPlan, RegionSpec, failover_problems
 from tasks.common.gates import Gate, name_problems, named
-from tasks.common.migrations import DatabaseSpec
+from tasks.common.migrations import DatabaseSpec, backup_problems
 from tasks.common.model import DriverSpec, Problem, Replicas, StrictModel, near, refuse
 from tasks.common.occasion import Occasion, Severity
 from tasks.common.preflight import Preflight
@@ -164,7 +164,13 @@ class Estate(StrictModel):
         windows = schedule_problems({name: each.only_in for name, each in self.schedules.items()}, self.windows)
         drills = drill_problems(self.drills, self.backups, self.windows, self.services, self.environments)
         moves = failover_problems(self.failovers, self.regions, self.services, self.environments)
-        refuse("Estate", [*order, *channel_problems(channels, self.environments), *windows, *drills, *moves])
+        databases = [
+            (("environments", environment, "databases", service), database)
+            for environment, each in self.environments.items()
+            for service, database in each.databases.items()
+        ]
+        copies = backup_problems(databases, self.backups)
+        refuse("Estate", [*order, *channel_problems(channels, self.environments), *windows, *drills, *moves, *copies])
         return self
 
 

@@ -16,8 +16,10 @@ NAMES = ("service", "environment", "release", "slot", "window", "commit")
 """What may stand in a gate's query: `$service` in PromQL, `%(service)s` in SQL."""
 
 TESTS, COVERAGE, SCANS = "all tests pass", "coverage", "scans are clean"
+MIGRATED = "migrations are validated"
 REHEARSED = "rehearsed in "
-"""Names of the gates that are always there; the last one is followed by the environment's name."""
+"""Names of the gates that are always there; the last one is followed by the environment's name. That of migrations is
+there where the estate names the service's database."""
 
 _PARAMETER = re.compile(r"%(?:\(([^)]*)\)s|%|)")
 _SELECT = re.compile(r"\s*(select|with)\b", re.IGNORECASE)
@@ -165,7 +167,7 @@ def name_problems(gates: Iterable[tuple[Place, str]]) -> list[Problem]:
     found, seen = [], set[str]()
     for place, name in gates:
         where = (*place, "name")
-        if name in (TESTS, COVERAGE, SCANS) or name.startswith(REHEARSED):
+        if name in (TESTS, COVERAGE, SCANS, MIGRATED) or name.startswith(REHEARSED):
             found.append(Problem(where, "the name of a gate that is always there", "another name"))
         elif name in seen:
             found.append(Problem(where, f"the name {name!r} a second time", "each name once"))

@@ -1,6 +1,6 @@
 """What other capabilities have to know of migrations: their phases, and where each one stands. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from tasks.common.model import DriverSpec, StrictModel
-from tasks.common.units import SYSTEM_ID_PATTERN, Duration, Percent, PositiveDuration
+from tasks.common.model import DriverSpec, Place, Problem, StrictModel, near
+from tasks.common.units import SYSTEM_ID_PATTERN, Duration, Name, Percent, PositiveDuration
 
 
 class Phase(StrEnum):
@@ -66,6 +66,21 @@ class DatabaseSpec(StrictModel):
     wait_s: Duration = Field(
         default=60.0, alias="wait", description="longest wait for another engine at work on the same database"
     )
+    rollback_window_s: Duration = Field(
+        default=86400.0,
+        alias="rollback_window",
+        description="the old shape stays for so long after the last release that needs it has stopped serving",
+    )
+    backup: Name | None = Field(
+        default=None,
+        description="plan under `backups` that takes this database: without a fresh verified backup of it, nothing is "
+        "filled and nothing is removed",
+    )
+    backup_verified_within_s: PositiveDuration = Field(
+        default=86400.0,
+        alias="backup_verified_within",
+        description="how old the newest verified backup may be then, from the end of the backup itself",
+    )
 
 
 class MigrationState(StrEnum):
@@ -98,6 +113,7 @@ class Standing:
         ended_at: when it was applied; None where it was not.
         backup: id of the backup that was taken before; '' where none is on record.
         run_id: the last run at work on it; '' where there was none.
+        accepted: who has answered for a cleanup whose conditions were not met, why, and which; '' where nobody had to.
     """
 
     name: str
@@ -110,10 +126,26 @@ class Standing:
     ended_at: datetime | None = None
     backup: str = ""
     run_id: str = ""
+    accepted: str = ""
 
     def has_done(self, phase: Phase) -> bool:
         """Return whether a phase is complete."""
         return self.done is not None and PHASES.index(self.done) >= PHASES.index(phase)
+
+
+def backup_problems(databases: Sequence[tuple[Place, DatabaseSpec]], plans: Collection[str]) -> list[Problem]:
+    """Return the databases that name an unknown backup plan.
+
+    Args:
+        databases: each with its place.
+        plans: those that there are.
+    """
+    expected = f"one of: {', '.join(sorted(plans))}" if plans else "no such key, as there is no plan under `backups`"
+    return [
+        Problem((*place, "backup"), f"the unknown plan {each.backup!r}{near(each.backup, plans)}", expected)
+        for place, each in databases
+        if each.backup is not None and each.backup not in plans
+    ]
 
 
 def next_phase(done: Phase | None) -> Phase | None:

@@ -34,6 +34,7 @@ class Gating:
         sources: where the own gates are read.
         names: what their queries are asked about.
         journal: evidence goes here.
+        further: judges what other capabilities look at; none where nothing more is there.
     """
 
     phase: str
@@ -43,6 +44,7 @@ class Gating:
     sources: Sources
     names: Names
     journal: Journal
+    further: Callable[[], Sequence[Verdict]] = tuple
 
 
 @task(name="gates", task_run_name="{gating.phase}: gates", **ONCE)
@@ -97,4 +99,5 @@ def _verdicts(gating: Gating) -> tuple[Verdict, ...]:
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
         own = list(zip(gating.gates, pool.map(reading, gating.gates), strict=True))
     now = datetime.now(UTC)
-    return tuple(judge(gate, found, now) for gate, found in [*built_in(gating.wanted, evidence, now), *own])
+    judged = [judge(gate, found, now) for gate, found in [*built_in(gating.wanted, evidence, now), *own]]
+    return (*judged, *gating.further())

@@ -107,6 +107,16 @@ class Engine(Protocol):
         """
         ...
 
+    def note(self, name: str, *, backup: str = "", accepted: str = "") -> None:
+        """What was asked before a phase is on record; '' leaves what there is. *Idempotent:* yes.
+
+        Args:
+            name: of the migration, which was begun.
+            backup: id of the backup that there is now.
+            accepted: who answers for conditions that are not met, why, and for which.
+        """
+        ...
+
     def run(self, at: Spot, step: Step, limits: Limits, left_s: float) -> int:
         """The step, no backfill, is done and on record; returns the rows that it changed. *Idempotent:* yes.
 

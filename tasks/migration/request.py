@@ -28,9 +28,20 @@ class MigrateRequest(_OfDatabase):
     )
     upto: str = Field(default="", description="name of the last migration; empty: all")
     backup: str = Field(default="", description="id of the backup that was taken before, for the history")
+    accept_contract: str = Field(
+        default="",
+        max_length=500,
+        description="why the old shape is removed although conditions of that are not met, for the record; empty: it "
+        "is not",
+    )
 
 
 class UndoRequest(_OfDatabase):
     """Take the newest migration back."""
 
     name: str = Field(description="of the migration", examples=["0003_merge_names"])
+    accept_contract: str = Field(
+        default="",
+        max_length=500,
+        description="why it is undone although code that serves has it, for the record; empty: it is not",
+    )

@@ -33,7 +33,7 @@ def require_right(observed: Observed, wanted: Wanted, on: str) -> None:
         Refused: it is another one, a standby, or read-only.
     """
     found = observed.identity
-    _require_identity(found, wanted, on)
+    require_identity(found, wanted, on)
     if found.standby:
         raise Refused(
             "the server is a standby and takes no writes",
@@ -48,7 +48,12 @@ def require_right(observed: Observed, wanted: Wanted, on: str) -> None:
         )
 
 
-def _require_identity(found: Identity, wanted: Wanted, on: str) -> None:
+def require_identity(found: Identity, wanted: Wanted, on: str) -> None:
+    """It is the database that is meant.
+
+    Raises:
+        Refused: it is another one.
+    """
     if wanted.database and found.database != wanted.database:
         raise Refused(
             f"this is the database {found.database}, and not {wanted.database}",

@@ -1,7 +1,6 @@
 """The @task functions of migrations: thin, and with `ending_steps` the only modules here that import Prefect."""
 
 import random
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,9 +14,9 @@ from prefect.logging import get_run_logger
 
 from blocks.estate import OpenEstate
 from blocks.migrations.folder import read_folder
+from blocks.migrations.released import texts_of
 from tasks.common.errors import Refused
 from tasks.common.lease_steps import holder
-from tasks.common.load import load_service
 from tasks.common.migrations import DatabaseSpec, Phase
 from tasks.common.steps import ONCE, only_shown
 from tasks.migration import plan, report, require
@@ -46,6 +45,10 @@ class Migrating:
         engine: the right to change the database; None where it is only looked at.
         begun: what was done of each migration when this run came to it.
         current: the migration at work.
+        actions: what is to be done, as it was planned before anything was.
+        backup: id of the backup that there is.
+        removes: the migrations whose old shape this run removes.
+        accepted: who answers for conditions that are not met; ''.
     """
 
     estate: OpenEstate
@@ -57,6 +60,10 @@ class Migrating:
     engine: Engine | None = None
     begun: dict[str, Phase | None] = field(default_factory=dict)
     current: str = ""
+    actions: tuple[Action, ...] = ()
+    backup: str = ""
+    removes: tuple[str, ...] = ()
+    accepted: str = ""
 
     def __str__(self) -> str:
         """Return 'campus in production', as task names show it."""
@@ -92,7 +99,8 @@ def open_work(estate: OpenEstate, request: MigrateRequest | UndoRequest) -> Migr
     """
     spec = estate.migrated(request.service, request.environment)
     target = estate.migrations(request.service, request.environment)
-    return Migrating(estate, request, holder(), spec, target)
+    backup = request.backup if isinstance(request, MigrateRequest) else ""
+    return Migrating(estate, request, holder(), spec, target, backup=backup)
 
 
 @task(name="read migrations", task_run_name="read the migrations of {work}", **ONCE)
@@ -109,20 +117,14 @@ def written_of(estate: OpenEstate, request: MigrateRequest | UndoRequest) -> tup
     """Return the migrations of a folder, or of a commit of the service's repository."""
     if request.folder:
         return load_migrations(read_folder(Path(request.folder)), request.folder)
-    source = estate.source(request.service)
-    commit = source.resolve(request.commit) if request.commit else source.default()
-    service = load_service(source.read_file(commit, "slipway.yaml"), f"slipway.yaml of {commit.sha[:7]}")
-    if service.migrations is None:
+    texts, where = texts_of(estate, request.service, request.commit)
+    if not texts:
         raise Refused(
             f"{request.service} has no migrations",
-            on=f"slipway.yaml of {commit.sha[:7]}",
-            next_action="name their folder: 'migrations: migrations'",
+            on=where,
+            next_action="name their folder in slipway.yaml: 'migrations: migrations', and put one into it",
         )
-    estate.workspace.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="migrations-", dir=estate.workspace) as name:
-        source.check_out(commit, Path(name) / "tree")
-        files = read_folder(Path(name) / "tree" / service.migrations)
-    return load_migrations(files, f"{service.migrations} of {commit.sha[:7]}")
+    return load_migrations(texts, where)
 
 
 @task(name="look", task_run_name="look at the database of {work}", **ONCE)
@@ -156,6 +158,7 @@ def look(work: Migrating) -> tuple[str, ...]:
     for line in told:
         get_run_logger().warning(line)
     _show_plan(work, observed, actions, told)
+    work.actions = tuple(actions)
     return tuple(names)
 
 
@@ -180,11 +183,23 @@ def _carry_through(work: Migrating, name: str, phase: Phase) -> OnHold | None:
     attempt = observed.attempt(name)
     work.begun.setdefault(name, attempt.standing.done if attempt is not None else None)
     try:
-        for action in plan.plan_apply(attempt, for_database(written, observed).compiled, phase):
+        todo = plan.plan_apply(attempt, for_database(written, observed).compiled, phase)
+        if todo and attempt is not None:
+            _note(work, name, phase)
+        for action in todo:
             _conductor(work).do(action, written.file.limits, work.target.observe().attempt(name))
     except OnHold as hold:
         return hold
     return None
+
+
+def _note(work: Migrating, name: str, phase: Phase) -> None:
+    """What this phase relies on is on record, before it is begun."""
+    assert work.engine is not None, "only within `alone`"
+    backup = work.backup if phase in (Phase.EXECUTE, Phase.CLEANUP) else ""
+    accepted = work.accepted if phase is Phase.CLEANUP and name in work.removes else ""
+    if backup or accepted:
+        work.engine.note(name, backup=backup, accepted=accepted)
 
 
 @task(name="undo", task_run_name="{name}: undo", **ONCE)
@@ -238,7 +253,7 @@ def _conductor(work: Migrating) -> Conductor:
         chance=random.random,
         health=work.spec.health,
         show=_shows(),
-        backup=work.request.backup if isinstance(work.request, MigrateRequest) else "",
+        backup=work.backup,
         run_id=work.run_id,
     )
 

@@ -33,6 +33,12 @@ class RollbackRequest(_Request):
         description="the release to return to, as 'slipway releases list' shows it; empty: the one before the present",
     )
     reason: str = Field(default="", description="why, for the record")
+    accept_contract: str = Field(
+        default="",
+        max_length=500,
+        description="why a release is returned to although migrations have removed what it needs, or nobody can tell, "
+        "for the record; empty: it is not",
+    )
 
 
 class _EstateRequest(BaseModel):

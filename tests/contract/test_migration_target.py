@@ -172,6 +172,22 @@ def test_failure_is_on_record_until_it_is_begun_again(make: Bench) -> None:
     assert (attempt.standing.state, attempt.problem) == (MigrationState.UNDER_WAY, "")
 
 
+def test_what_a_phase_relies_on_is_on_record_and_stays_until_there_is_something_newer(
+    make: Bench,
+) -> None:
+    work = make()
+    work.apply(Phase.PREPARE)
+    told: tuple[dict[str, str], ...] = ({"backup": "a"}, {"accepted": "ann: we must"}, {"backup": "b"}, {})
+    with work.target.locked(RUN, 1.0) as engine:
+        for each in told:
+            engine.note(_NAME, **each)
+        with pytest.raises(Refused, match="on record"):
+            engine.note("0002_other", backup="a")
+    attempt = work.attempt()
+    assert attempt is not None
+    assert (attempt.standing.backup, attempt.standing.accepted) == ("b", "ann: we must")
+
+
 def test_only_one_engine_works_and_another_is_told_which(make: Bench) -> None:
     work = make()
     with work.target.locked(RUN, 1.0):

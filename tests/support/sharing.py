@@ -44,6 +44,7 @@ SECONDS: Mapping[str, float] = {
     "tests/integration/migration/test_refusals.py": 60,
     "tests/integration/migration/test_apply.py": 60,
     "tests/integration/migration/test_flow.py": 60,
+    "tests/integration/migration/test_with_releases.py": 130,
     "tests/integration/migration/test_health.py": 60,
     "tests/contract/test_migration_target.py": 40,
     "tests/integration/migration/test_mongodb_faked_by_mongomock.py": 30,

@@ -72,7 +72,7 @@ def test_run_that_is_held_ends_its_process_and_the_same_run_finishes_later(
     address = archive.cluster.database()
     fill(address, CUSTOMERS.format(rows=100))
     archive.break_(address)
-    place = Place(tmp_path, address, prefect_api)
+    place = Place(tmp_path, address, archive.cluster.database(), prefect_api)
     place.describe(health={"wal_segments": 0, "autovacuum": False, "hold": "1s"})
     with flows_of(prefect_api), get_client(sync_client=True) as client:
         client.create_deployment(flow_id=client.create_flow(migrate), name=DEPLOYMENT)

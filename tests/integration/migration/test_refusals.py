@@ -137,6 +137,18 @@ def test_history_of_a_newer_slipway_is_left_alone(work: Way, address: str) -> No
         work.target.observe()
 
 
+def test_history_of_an_older_slipway_is_read_as_it_is_and_brought_here_by_the_next_engine(
+    work: Way, address: str
+) -> None:
+    work.apply(Phase.PREPARE)
+    fill(address, "alter table slipway.migrations drop column accepted; update slipway.migration_store set version = 1")
+    before = work.attempt()
+    assert before is not None and before.standing.accepted == ""
+    work.apply(Phase.VALIDATE)
+    assert rows(address, "select version from slipway.migration_store order by 1") == [(1,), (2,)]
+    assert rows(address, "select accepted from slipway.migrations") == [("",)]
+
+
 def test_duplicate_key_in_a_new_unique_index_is_refused_and_leaves_nothing(address: str, tmp_path: Path) -> None:
     fill(address, "update customer set first = 'same' where id in (7, 8)")
     before = schema_of(address), data_of(address)

@@ -136,6 +136,12 @@ def test_mistakes_of_the_file_and_of_every_driver_are_told_at_once() -> None:
     ]
 
 
+def test_database_that_names_an_unknown_backup_plan_is_told() -> None:
+    database = "    databases: {campus: {connection: {driver: postgresql, address: 'env:A'}, backup: campus-dbs}}\n"
+    (mistake,) = estate_mistakes(example("estate.yaml", ("    promotes_from", f"{database}    promotes_from")))
+    assert "environments.production.databases.campus.backup: found the unknown plan 'campus-dbs' (did you" in mistake
+
+
 def test_circle_of_environments_is_told_at_each_of_them() -> None:
     text = example("estate.yaml", ("    replicas: 1\n", "    replicas: 1\n    promotes_from: production\n"))
     assert [each.partition(": ")[2].removeprefix("environments.") for each in estate_mistakes(text)] == [
