@@ -138,6 +138,10 @@ DRIVERS: dict[str, dict[str, str]] = {
         "postgresql": "blocks.migrations.postgresql:PostgresqlMigrations",
         "memory": "blocks.memory.migrations:MemoryMigrations",
     },
+    "partitions": {
+        "postgresql": "blocks.migrations.postgresql:PostgresqlMigrations",
+        "memory": "blocks.memory.partitions:MemoryPartitions",
+    },
     "challenge-source": {
         "postgresql": "blocks.challenges.source:PostgresqlSource",
     },
