@@ -34,6 +34,9 @@ _MOST_STRAYS = 1000
 _PARENT = """
 select c.oid, n.nspname, c.relname, p.partstrat, p.partnatts, coalesce(a.attname, ''),
        coalesce(format_type(a.atttypid, null), ''), array(
+           select w.attname::text from pg_attribute w
+            where w.attrelid = c.oid and w.attnum > 0 and not w.attisdropped and w.attgenerated = ''
+            order by w.attnum), array(
            select x.relname::text from pg_class x
             where x.relnamespace = c.relnamespace and starts_with(x.relname, left(c.relname, 30)))
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -44,12 +47,12 @@ select c.oid, n.nspname, c.relname, p.partstrat, p.partnatts, coalesce(a.attname
 _PARTITIONS = """
 select n.nspname, c.relname, pg_get_expr(c.relpartbound, c.oid),
        coalesce((to_jsonb(i) ->> 'inhdetachpending')::bool, false), coalesce(obj_description(c.oid, 'pg_class'), ''),
-       greatest(c.reltuples, 0)::bigint, case when c.relkind = 'r' then pg_total_relation_size(c.oid) else 0 end
+       c.reltuples::bigint, case when c.relkind = 'r' then pg_total_relation_size(c.oid) else 0 end
   from pg_inherits i join pg_class c on c.oid = i.inhrelid join pg_namespace n on n.oid = c.relnamespace
  where i.inhparent = %s order by n.nspname, c.relname
 """
 _DETACHED = """
-select n.nspname, c.relname, obj_description(c.oid, 'pg_class'), greatest(c.reltuples, 0)::bigint,
+select n.nspname, c.relname, obj_description(c.oid, 'pg_class'), c.reltuples::bigint,
        case when c.relkind = 'r' then pg_total_relation_size(c.oid) else 0 end
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
  where c.relkind in ('r', 'p') and not c.relispartition
@@ -100,7 +103,7 @@ def _ranged(session: psycopg.Connection, name: str, detached: Sequence[Any]) -> 
     if row is None:
         action = "make it by a migration, or correct 'partitions' in the estate file"
         return Ranged(name, Table(name=table, schema_=schema), f"there is no table {name}", action)
-    oid, schema, table, strategy, keys, key, type_, taken = row
+    oid, schema, table, strategy, keys, key, type_, columns, taken = row
     here = Table(name=table, schema_=schema)
     if strategy != "r" or keys != 1 or not key or type_ not in list(KeyType):
         what = f"{name} is not partitioned by the ranges of one column of type timestamp or date"
@@ -114,7 +117,8 @@ def _ranged(session: psycopg.Connection, name: str, detached: Sequence[Any]) -> 
         partitions.append(found)
     marked = [(Table(name=one[1], schema_=one[0]), read_mark(one[2]), *one[3:]) for one in detached]
     gone = [Detached(at, mark, *rest) for at, mark, *rest in marked if mark is not None and mark.parent == str(here)]
-    return Ranged(name, here, "", "", key, KeyType(type_), tuple(partitions), tuple(gone), frozenset(taken))
+    type_, columns = KeyType(type_), tuple(columns)
+    return Ranged(name, here, "", "", key, type_, columns, tuple(partitions), tuple(gone), frozenset(taken))
 
 
 def _partition(
@@ -161,14 +165,14 @@ class PostgresqlKeeper:
 
     def _in_transaction(self, step: Create | Note | Drop, limits: Limits, on: str) -> None:
         within_ms = statement_timeout_ms(Ddl(statements=()), limits.phase_s)
-        if isinstance(step, Create) and step.beside_default:
-            # The default partition is looked through under a lock: users wait for no longer than for a lock.
-            within_ms = limits.lock_timeout_ms
         with self._connection.transaction():
             self._settings(limits.lock_timeout_ms, within_ms, local=True)
             self._mutex.require(self._connection)
             if self._is_done(step, on):
                 return
+            if isinstance(step, Create) and step.beside_default:
+                # The default partition is looked through under a lock: users wait for no longer than for a lock.
+                self._settings(limits.lock_timeout_ms, limits.lock_timeout_ms, local=True)
             try:
                 for each in step.statements:
                     self._connection.execute(each.encode())

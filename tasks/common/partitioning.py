@@ -64,7 +64,8 @@ class PartitionSpec(StrictModel):
     ahead: int = Field(ge=1, le=60, description="how many partitions are there beyond the present one")
     keep_months: Keep = Field(
         alias="keep",
-        description="how long rows are kept beyond the present partition; what is wholly older is detached",
+        description="how long rows are kept beyond the present partition: 24 months, 12 quarters, 5 years or forever; "
+        "a partition that is wholly older is detached",
     )
     drop_after_s: Duration | None = Field(
         default=None,

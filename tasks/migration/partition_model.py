@@ -80,7 +80,7 @@ class Partition:
         default: whether it takes what no other takes.
         pending: whether a concurrent detach of it was interrupted, or is under way.
         comment: '' where there is none.
-        rows: estimate.
+        rows: estimate; below 0 where nobody has counted.
         size_bytes: with its indexes.
     """
 
@@ -90,7 +90,7 @@ class Partition:
     default: bool = False
     pending: bool = False
     comment: str = ""
-    rows: int = 0
+    rows: int = -1
     size_bytes: int = 0
 
     @property
@@ -106,13 +106,13 @@ class Detached:
     Args:
         table: its name.
         mark: what its comment says.
-        rows: estimate.
+        rows: estimate; below 0 where nobody has counted.
         size_bytes: with its indexes.
     """
 
     table: Table
     mark: Mark
-    rows: int = 0
+    rows: int = -1
     size_bytes: int = 0
 
 
@@ -127,6 +127,7 @@ class Ranged:
         next_action: what to do about that.
         key: the column of its ranges.
         type: of the key.
+        columns: that can be written to: all but generated ones.
         partitions: that it has.
         detached: that it had.
         taken: names that other relations of its schema have and that begin as its own does.
@@ -138,6 +139,7 @@ class Ranged:
     next_action: str = ""
     key: str = ""
     type: KeyType = KeyType.MOMENT
+    columns: tuple[str, ...] = ()
     partitions: tuple[Partition, ...] = ()
     detached: tuple[Detached, ...] = ()
     taken: frozenset[str] = frozenset()

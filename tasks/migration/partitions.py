@@ -210,7 +210,7 @@ def _left(spec: PartitionSpec, seen: Ranged, gone: Detached, now: datetime) -> I
 
 
 def _size(rows: int, size_bytes: int) -> str:
-    return f"about {rows} rows, {show_size(size_bytes)}"
+    return show_size(size_bytes) if rows < 0 else f"about {rows} rows, {show_size(size_bytes)}"
 
 
 def without(planned: Plan, seen: Ranged, strays: Sequence[tuple[Create, int]]) -> Plan:
@@ -231,8 +231,9 @@ def _strayed(seen: Ranged, step: Create, rows: int) -> Problem:
     assert seen.default is not None, "rows stray into it"
     at, key = seen.default.table, quoted(seen.key)
     condition = f"{key} >= '{step.lower}' AND {key} < '{step.upper}'"
-    takes = f"DELETE FROM {at} WHERE {condition} RETURNING *"  # noqa: S608 - shown to people, of quoted names
-    moves = f"WITH gone AS ({takes}) INSERT INTO {step.partition} TABLE gone"
+    columns = ", ".join(quoted(each) for each in seen.columns)
+    takes = f"DELETE FROM {at} WHERE {condition} RETURNING {columns}"  # noqa: S608 - shown to people, of quoted names
+    moves = f"WITH gone AS ({takes}) INSERT INTO {step.partition} ({columns}) TABLE gone"
     moved = "; ".join(["BEGIN", step.statements[0], moves, step.statements[1], "COMMIT"])
     return Problem(
         seen.name,
