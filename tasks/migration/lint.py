@@ -37,9 +37,33 @@ def lint(written: Written) -> tuple[Finding, ...]:
     found: list[Finding] = []
     for phase in (Phase.PREPARE, Phase.EXECUTE):
         path = f"{phase}.sql"
+        made: set[str] = set()
         for each in statements(written.sql.get(path, "")):
-            found += [Finding(f"{written.name}/{path}", each.line, *rule) for rule in _rules(each, phase)]
+            made |= _made(each)
+            rules = [] if made & _changed(each) else _rules(each, phase)
+            found += [Finding(f"{written.name}/{path}", each.line, *rule) for rule in rules]
     return tuple(found)
+
+
+def _made(statement: Statement) -> set[str]:
+    """Return the table that a statement makes: nobody uses it yet, and what blocks its users blocks nobody."""
+    words = [token.word for token in statement.tokens]
+    if words[:2] != ["create", "table"]:
+        return set()
+    return {statement.tokens[5 if words[2:5] == ["if", "not", "exists"] else 2].name}
+
+
+def _changed(statement: Statement) -> set[str]:
+    """Return the table that an index is for, or whose shape is changed; () where it has a schema, to be sure."""
+    words = [token.word for token in statement.tokens]
+    at = 2 if words[:2] == ["alter", "table"] else words.index("on") + 1 if _indexes(words) and "on" in words else None
+    if at is None or at >= len(words) or (at + 1 < len(words) and statement.tokens[at + 1].text == "."):
+        return set()
+    return {statement.tokens[at].name}
+
+
+def _indexes(words: list[str]) -> bool:
+    return words[:2] == ["create", "index"] or words[:3] == ["create", "unique", "index"]
 
 
 def _rules(statement: Statement, phase: Phase) -> Iterator[tuple[str, str]]:
@@ -54,8 +78,7 @@ def _rules(statement: Statement, phase: Phase) -> Iterator[tuple[str, str]]:
 
 
 def _blocking(words: list[str], text: str) -> Iterator[tuple[str, str]]:
-    builds = words[:2] == ["create", "index"] or words[:3] == ["create", "unique", "index"]
-    if builds and "concurrently" not in words[:4]:
+    if _indexes(words) and "concurrently" not in words[:4]:
         yield "index-blocks-writers", f"'{text}' blocks writers while it is built: CREATE INDEX CONCURRENTLY"
     if words[:2] != ["alter", "table"] or "add" not in words:
         return

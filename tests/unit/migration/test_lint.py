@@ -50,3 +50,18 @@ def test_what_breaks_running_code_or_holds_up_users_is_found_in_prepare(statemen
 )
 def test_what_only_adds_is_let_through(statement: str) -> None:
     assert _rules(prepare__sql=statement) == []
+
+
+def test_what_holds_up_users_of_a_table_holds_up_nobody_where_the_file_makes_it() -> None:
+    made = "create table if not exists fresh (id int);\n"
+    rest = "create index i on fresh (id);\nalter table fresh add foreign key (id) references customer (id);"
+    assert _rules(prepare__sql=made + rest) == []
+    assert [each[1:] for each in _rules(prepare__sql=rest + made)] == [
+        (1, "index-blocks-writers"),
+        (2, "constraint-scans-under-lock"),
+    ]
+    other = "create table fresh (id int);\ncreate index i on billing.fresh (id);\ndrop table customer;"
+    assert [each[1:] for each in _rules(prepare__sql=other)] == [
+        (2, "index-blocks-writers"),
+        (3, "destroys-before-cleanup"),
+    ]

@@ -1,0 +1,8 @@
+-- One transaction: who waits for the old table finds the new one under its name.
+lock table payment in access exclusive mode;
+alter sequence payment_payment_id_seq owned by payment_by_month.payment_id;
+drop table payment;
+drop function payment_in_step();
+alter table payment_by_month rename to payment;
+alter index payment_by_month_pkey rename to payment_pkey;
+alter index payment_by_month_customer rename to payment_customer;
