@@ -82,6 +82,8 @@ def test_documented_examples_are_all_of_the_folder() -> None:
         "estate.yaml",
         "migrations",
         "operations",
+        "partitioned",
+        "repartitioned",
         "failover.yaml",
         "masking.yaml",
         "expectations",

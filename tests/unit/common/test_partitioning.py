@@ -1,11 +1,16 @@
 """The upkeep of partitions, as an estate file describes it."""
 
+import re
+
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from tasks.common.migrations import DatabaseSpec
 from tasks.common.partitioning import PartitionSpec, parse_keep, write_keep
+from tasks.common.schedules import Schedule
 from tasks.common.units import Expected
+from tests.support.docs import ROOT
 
 SOUND = {"table": "payment", "every": "quarter", "ahead": 2, "keep": "36 months"}
 
@@ -69,3 +74,16 @@ def test_table_stands_once_in_a_database() -> None:
     with pytest.raises(ValidationError) as error:
         DatabaseSpec.model_validate({"connection": {"driver": "memory"}, "partitions": [SOUND, SOUND]})
     assert [each["loc"] for each in error.value.errors()] == [("partitions", 1, "table")]
+
+
+def test_documented_example_is_sound() -> None:
+    page = (ROOT / "docs/how-to/keep-partitions.md").read_text()
+    (text,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    found = yaml.safe_load(text)
+    spec = DatabaseSpec.model_validate(found["environments"]["production"]["databases"]["campus"])
+    assert [(str(each.every), each.keep_months) for each in spec.partitions] == [
+        ("month", 24),
+        ("quarter", 36),
+        ("year", 60),
+    ]
+    assert [Schedule.model_validate(each).start for each in found["schedules"].values()] == ["partitions"]
