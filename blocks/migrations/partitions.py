@@ -1,6 +1,7 @@
 """Partitions by ranges of time in PostgreSQL: what there are, and each step of their upkeep under the mutex."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -36,7 +37,8 @@ select c.oid, n.nspname, c.relname, p.partstrat, p.partnatts, coalesce(a.attname
        coalesce(format_type(a.atttypid, null), ''), array(
            select w.attname::text from pg_attribute w
             where w.attrelid = c.oid and w.attnum > 0 and not w.attisdropped and w.attgenerated = ''
-            order by w.attnum), array(
+            order by w.attnum),
+       case when c.relowner = current_user::regrole then '' else pg_get_userbyid(c.relowner) end, array(
            select x.relname::text from pg_class x
             where x.relnamespace = c.relnamespace and starts_with(x.relname, left(c.relname, 30)))
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -103,22 +105,22 @@ def _ranged(session: psycopg.Connection, name: str, detached: Sequence[Any]) -> 
     if row is None:
         action = "make it by a migration, or correct 'partitions' in the estate file"
         return Ranged(name, Table(name=table, schema_=schema), f"there is no table {name}", action)
-    oid, schema, table, strategy, keys, key, type_, columns, taken = row
+    oid, schema, table, strategy, keys, key, type_, columns, owner, taken = row
     here = Table(name=table, schema_=schema)
     if strategy != "r" or keys != 1 or not key or type_ not in list(KeyType):
         what = f"{name} is not partitioned by the ranges of one column of type timestamp or date"
         return Ranged(name, here, what, "turn it into such a table by a migration, or take it out of 'partitions'")
     partitions = []
     for one in session.execute(_PARTITIONS, [oid]).fetchall():
-        found = _partition(*one)
-        if found is None:
+        part = _partition(*one)
+        if part is None:
             what = f"the bounds of {one[1]} cannot be read: {one[2]}"
             return Ranged(name, here, what, "look after this table by hand, and take it out of 'partitions'")
-        partitions.append(found)
+        partitions.append(part)
     marked = [(Table(name=one[1], schema_=one[0]), read_mark(one[2]), *one[3:]) for one in detached]
     gone = [Detached(at, mark, *rest) for at, mark, *rest in marked if mark is not None and mark.parent == str(here)]
-    type_, columns = KeyType(type_), tuple(columns)
-    return Ranged(name, here, "", "", key, type_, columns, tuple(partitions), tuple(gone), frozenset(taken))
+    found = Ranged(name, here, "", "", key, KeyType(type_), tuple(columns), owner)
+    return replace(found, partitions=tuple(partitions), detached=tuple(gone), taken=frozenset(taken))
 
 
 def _partition(

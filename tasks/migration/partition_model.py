@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from tasks.migration.catalogue import Identity
-from tasks.migration.model import Table
+from tasks.migration.model import Table, quoted
 
 _BOUNDS = re.compile(r"FOR VALUES FROM \((?P<lower>'[^']*'|MINVALUE)\) TO \((?P<upper>'[^']*'|MAXVALUE)\)")
 _MARK = "slipway: was a partition of "
@@ -128,6 +128,7 @@ class Ranged:
         key: the column of its ranges.
         type: of the key.
         columns: that can be written to: all but generated ones.
+        owner: of the table; '' where that is the role at work.
         partitions: that it has.
         detached: that it had.
         taken: names that other relations of its schema have and that begin as its own does.
@@ -140,6 +141,7 @@ class Ranged:
     key: str = ""
     type: KeyType = KeyType.MOMENT
     columns: tuple[str, ...] = ()
+    owner: str = ""
     partitions: tuple[Partition, ...] = ()
     detached: tuple[Detached, ...] = ()
     taken: frozenset[str] = frozenset()
@@ -177,6 +179,7 @@ class Create:
         lower: its first moment, as SQL has it.
         upper: the first moment after it, likewise.
         beside_default: whether the default partition is looked through for its rows, under a lock.
+        owner: that the partition is to have; '' where it has it anyway.
     """
 
     parent: Table
@@ -184,12 +187,15 @@ class Create:
     lower: str
     upper: str
     beside_default: bool = False
+    owner: str = ""
 
     @property
     def statements(self) -> tuple[str, ...]:
         """Return what is run."""
         like = f"(LIKE {self.parent} INCLUDING ALL EXCLUDING INDEXES EXCLUDING IDENTITY)"
-        return (f"CREATE TABLE {self.partition} {like}", attach(self.parent, self.partition, self.lower, self.upper))
+        owned = (f"ALTER TABLE {self.partition} OWNER TO {quoted(self.owner)}",) if self.owner else ()
+        attached = attach(self.parent, self.partition, self.lower, self.upper)
+        return (f"CREATE TABLE {self.partition} {like}", *owned, attached)
 
     def __str__(self) -> str:
         """Return it in words."""

@@ -127,7 +127,7 @@ def _ahead(
                 problems.append(_taken(seen, partition, calendar.written(lower), calendar.written(upper)))
                 continue
             bounds = calendar.written(lower), calendar.written(upper)
-            steps.append(Create(seen.table, partition, *bounds, beside_default=seen.default is not None))
+            steps.append(Create(seen.table, partition, *bounds, seen.default is not None, seen.owner))
         day = after
     if len(steps) > MOST_AT_ONCE:
         what = f"{len(steps)} partitions are missing, and more than {MOST_AT_ONCE} are not made at once"
@@ -234,7 +234,7 @@ def _strayed(seen: Ranged, step: Create, rows: int) -> Problem:
     columns = ", ".join(quoted(each) for each in seen.columns)
     takes = f"DELETE FROM {at} WHERE {condition} RETURNING {columns}"  # noqa: S608 - shown to people, of quoted names
     moves = f"WITH gone AS ({takes}) INSERT INTO {step.partition} ({columns}) TABLE gone"
-    moved = "; ".join(["BEGIN", step.statements[0], moves, step.statements[1], "COMMIT"])
+    moved = "; ".join(["BEGIN", *step.statements[:-1], moves, step.statements[-1], "COMMIT"])
     return Problem(
         seen.name,
         f"{step.partition.name} is not made: {at.name}, the default partition, has {rows} rows of its range",

@@ -1,7 +1,7 @@
 """The upkeep of a database's partitions, through the port: what goes wrong with one table stops no other. Pure."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from tasks.common.errors import Refused, SlipwayError
@@ -13,8 +13,6 @@ from tasks.migration.partition_model import Create, Plan, Problem, Ranged, Step
 from tasks.migration.partition_ports import Keeper, PartitionTarget
 from tasks.migration.partitions import clocks_apart, plan, without
 from tasks.migration.patience import Patience
-
-LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -83,6 +81,7 @@ class Upkeep:
         say: tells people what is done, a line each.
         wait: waits, in seconds.
         chance: gives a number from 0 to 1.
+        limits: how long it waits for locks.
     """
 
     target: PartitionTarget
@@ -94,6 +93,7 @@ class Upkeep:
     say: Callable[[str], None]
     wait: Callable[[float], None]
     chance: Callable[[], float]
+    limits: Limits = field(default_factory=Limits)
 
     def run(self) -> Outcome:
         """The partitions are what they are to be; returns what was done, and what was not. *Idempotent:* yes.
@@ -119,7 +119,7 @@ class Upkeep:
         patience = Patience(self.say, self.wait, self.chance, dict)
         for each in steps:
             try:
-                patience.of(lambda step=each: keeper.carry_out(step, LIMITS), LIMITS)  # type: ignore[misc]
+                patience.of(lambda step=each: keeper.carry_out(step, self.limits), self.limits)  # type: ignore[misc]
             except SlipwayError as error:
                 says = "".join(f" ({fact})" for fact in [error.facts.get("PostgreSQL says")] if fact)
                 return [Problem(table, f"{each}: {error.what}{says}", error.next_action)]

@@ -48,7 +48,12 @@ def spec(**changes: object) -> PartitionSpec:
 
 
 def run(
-    address: str, folder: Path, *specs: PartitionSpec, wait: Callable[[float], None] | None = None, database: str = ""
+    address: str,
+    folder: Path,
+    *specs: PartitionSpec,
+    wait: Callable[[float], None] | None = None,
+    database: str = "",
+    limits: Limits | None = None,
 ) -> Outcome:
     wanted = Wanted(database)
     said: Callable[[str], None] = [].append
@@ -62,6 +67,7 @@ def run(
         said,
         wait or (lambda _: None),
         lambda: 0.5,
+        limits or Limits(),
     )
     return work.run()
 
@@ -137,6 +143,33 @@ def test_detach_that_was_interrupted_is_finished_by_the_next_run(database_url: s
     assert run(database_url, tmp_path, spec(drop_after="7d")).problems == ()
     assert rows(database_url, pending) == [(0,)]
     assert rows(database_url, "select count(*) from payment_p2020_01") == [(10,)]
+
+
+def test_transaction_that_does_not_end_keeps_the_old_and_nothing_else(database_url: str, tmp_path: Path) -> None:
+    fill(database_url, _TABLE + _OLD)
+    with psycopg.connect(database_url) as user:
+        user.execute("select count(*) from payment")
+        done = run(database_url, tmp_path, limits=Limits(lock_timeout_ms=100, lock_tries=3))
+    (problem,) = done.problems
+    assert "in 3 tries" in problem.what and "pg_stat_activity" in problem.next_action
+    assert sum("make" in each for each in done.done) == 3
+    assert run(database_url, tmp_path).problems == ()
+    assert rows(database_url, "select to_regclass('payment_p2020_01')") == [(None,)]
+
+
+def test_partition_has_the_owner_of_its_table(postgresql_cluster: Cluster, tmp_path: Path) -> None:
+    address = postgresql_cluster.database()
+    fill(address, _TABLE)
+    with postgresql_cluster.as_superuser(address) as root:
+        root.execute("create role clerk")
+        root.execute("grant clerk to app")
+        root.execute("grant create on schema public to clerk")
+        root.execute("alter table payment owner to clerk")
+        assert run(address, tmp_path).problems == ()
+        owners = root.execute("select distinct tableowner from pg_tables where tablename like 'payment%'").fetchall()
+        assert owners == [("clerk",)]
+        root.execute("drop owned by clerk")
+        root.execute("drop role clerk")
 
 
 def test_detached_partition_can_be_put_back_as_it_was(database_url: str, tmp_path: Path) -> None:
