@@ -1,6 +1,7 @@
 """Pagila's payments: a plain table that gets partitions, and months that become quarters, with users at work."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,15 @@ import pytest
 from blocks.migrations.folder import read_folder
 from tasks.common.errors import Refused
 from tasks.common.migrations import Phase
+from tasks.common.partitioning import PartitionSpec
 from tasks.migration.files import load_migrations
 from tasks.migration.lint import lint
+from tasks.migration.partition_model import Plan
+from tasks.migration.require import Wanted
+from tasks.migration.upkeep import plans
 from tests.support import pagila
 from tests.support.docs import ROOT
-from tests.support.migrating import Stopped, Way, data_of, fill, rows, schema_of, way
+from tests.support.migrating import Stopped, Way, data_of, fill, rows, schema_of, target_of, way
 from tests.support.postgresql import Cluster
 from tests.support.processes import wait_until
 from tests.support.two_versions import Place, Traffic
@@ -144,6 +149,38 @@ def test_row_that_is_missing_in_the_new_table_is_found(pagila_cluster: Cluster, 
     with pytest.raises(Refused, match="only one of the tables has") as error:
         work.apply(Phase.VALIDATE)
     assert "16051" in str(error.value.facts["rows found"])
+
+
+def test_row_that_no_month_takes_fails_nobody_and_is_found(pagila_cluster: Cluster, tmp_path: Path) -> None:
+    address = plain(pagila_cluster, "beyond")
+    work = work_on(address, tmp_path, BY_MONTH)
+    work.apply(Phase.EXECUTE)
+    fill(address, f"insert into payment ({_COLUMNS}) values (1, 1, 1, 1, 1, '2050-01-01')")
+    with pytest.raises(Refused, match="no month takes") as error:
+        work.apply(Phase.VALIDATE)
+    assert "2050" in str(error.value.facts["rows found"])
+    fill(address, "delete from payment where payment_id = 1")
+    work.apply(Phase.CLEANUP)
+    assert "payment_other" not in {each[0] for each in rows(address, _PARTITIONS)}
+    months = PartitionSpec.model_validate({"table": "payment", "every": "month", "ahead": 1, "keep": "forever"})
+    found = plans(target_of(address, tmp_path), [months], Wanted(), "here", datetime.now(UTC))
+    assert found == (Plan(),), "the upkeep of partitions finds them as it would have made them"
+
+
+def test_old_table_that_is_emptied_empties_the_new_one(pagila_cluster: Cluster, tmp_path: Path) -> None:
+    address = plain(pagila_cluster, "emptied")
+    work = work_on(address, tmp_path, BY_MONTH)
+    work.apply(Phase.EXECUTE)
+    fill(address, "truncate payment")
+    assert rows(address, "select count(*) from payment_by_month") == [(0,)]
+
+
+def test_partition_that_the_migration_does_not_know_is_found(pagila_cluster: Cluster, tmp_path: Path) -> None:
+    address = pagila.copy(pagila_cluster, "unknown")
+    fill(address, "create table payment_more partition of payment for values from ('2022-08-01') to ('2022-09-01')")
+    with pytest.raises(Refused, match="knows nothing of") as error:
+        work_on(address, tmp_path, BY_QUARTER).apply(Phase.VALIDATE)
+    assert "payment_more" in str(error.value.facts["rows found"])
 
 
 @pytest.mark.parametrize("example", ["partitioned", "repartitioned"])

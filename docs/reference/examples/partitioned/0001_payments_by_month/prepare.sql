@@ -4,7 +4,9 @@ create table payment_by_month (
 ) partition by range (payment_date);
 create index payment_by_month_customer on payment_by_month (customer_id);
 
--- A partition for each month that has payments, and for this one and the next.
+-- A partition for each month that has payments, and for this one and the next; another one for what no month takes, so
+-- that no writer of the old table fails meanwhile.
+create table payment_other partition of payment_by_month default;
 do $$
 declare
     month timestamptz;
