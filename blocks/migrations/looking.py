@@ -170,7 +170,7 @@ class Looks:
             identity = Identity(database, system_id(session), standby, read_only)
             catalogue = _catalogue(session, tuple(path))
             attempts = store.attempts(session, self._sessions.on)
-            long = tuple(LongTransaction(*row) for row in session.execute(_LONG, [LONG_S]).fetchall())
+            long = long_transactions(session)
             engine = holder(session)
         free, total = self._disk()
         return Observed(identity, catalogue, attempts, free, total, long, engine)
@@ -248,6 +248,11 @@ def _waiting(session: psycopg.Connection) -> int | None:
     except psycopg.errors.InsufficientPrivilege:
         row = session.execute(_WAITING_BY_NAMES).fetchone()
         return int(row[0]) if row is not None else None
+
+
+def long_transactions(session: psycopg.Connection) -> tuple[LongTransaction, ...]:
+    """Return the transactions that are open for long in the session's database, the oldest first."""
+    return tuple(LongTransaction(*row) for row in session.execute(_LONG, [LONG_S]).fetchall())
 
 
 def system_id(session: psycopg.Connection) -> str:

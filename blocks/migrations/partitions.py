@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 from psycopg import errors
 
-from blocks.migrations.looking import system_id
+from blocks.migrations.looking import long_transactions, system_id
 from blocks.migrations.meaning import translated
 from blocks.migrations.sessions import Mutex, Sessions
 from tasks.common.errors import Refused
@@ -83,7 +83,7 @@ def look(sessions: Sessions, tables: Sequence[str]) -> Seen:
         identity = Identity(row[0], system_id(session), row[1], row[2])
         detached = session.execute(_DETACHED).fetchall()
         found = tuple(_ranged(session, each, detached) for each in tables)
-        return Seen(identity, session.info.server_version, row[3], found)
+        return Seen(identity, session.info.server_version, row[3], found, long_transactions(session))
 
 
 def strays(sessions: Sessions, seen: Ranged, step: Create) -> int:

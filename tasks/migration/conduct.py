@@ -15,7 +15,7 @@ from tasks.migration.batching import Sample
 from tasks.migration.catalogue import Attempt
 from tasks.migration.health import Finding
 from tasks.migration.model import BuildIndex, Limits, Table
-from tasks.migration.patience import Patience
+from tasks.migration.patience import Patience, open_for_long
 from tasks.migration.plan import Action, Begin, BeginUndo, EndPhase, EndUndo, Fill, Run, TakeBack
 from tasks.migration.ports import Engine, MigrationTarget, Spot, TooSlow
 
@@ -200,6 +200,4 @@ class Conductor:
         return Patience(self.say, self.wait, self.chance, self._blockers).of(work, limits)
 
     def _blockers(self) -> dict[str, str]:
-        found = self.target.observe().long
-        told = [f"{each.who}, process {each.pid}, {each.state} for {each.seconds:.0f} s" for each in found]
-        return {"open for long": "\n".join(told)} if told else {}
+        return open_for_long(self.target.observe().long)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from tasks.migration.catalogue import Identity
+from tasks.migration.catalogue import Identity, LongTransaction
 from tasks.migration.model import Table, quoted
 
 _BOUNDS = re.compile(r"FOR VALUES FROM \((?P<lower>'[^']*'|MINVALUE)\) TO \((?P<upper>'[^']*'|MAXVALUE)\)")
@@ -161,12 +161,14 @@ class Seen:
         server_version: as `server_version_num` has it: 150018.
         now: by the server's clock, aware.
         tables: in the order in which they were asked for.
+        long: transactions that are open for long.
     """
 
     identity: Identity
     server_version: int
     now: datetime
     tables: tuple[Ranged, ...]
+    long: tuple[LongTransaction, ...] = ()
 
 
 @dataclass(frozen=True)

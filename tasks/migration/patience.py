@@ -1,15 +1,23 @@
 """Work that needs locks is tried again, with growing pauses, and not for ever. Pure: waiting comes from outside."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from tasks.common.errors import Retryable
+from tasks.migration.catalogue import LongTransaction
 from tasks.migration.locks import pause_s
 from tasks.migration.model import Limits
 from tasks.migration.ports import Contended
 
 T = TypeVar("T")
+OPEN_FOR_LONG = "open for long"
+
+
+def open_for_long(found: Sequence[LongTransaction]) -> dict[str, str]:
+    """Return who may be in the way of a lock, as a fact of an error; nothing where nobody is open for long."""
+    told = [f"{each.who}, process {each.pid}, {each.state} for {each.seconds:.0f} s" for each in found]
+    return {OPEN_FOR_LONG: "\n".join(told)} if told else {}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,10 @@ from tasks.migration.model import Limits
 from tasks.migration.partition_model import Create, Plan, Problem, Ranged, Step
 from tasks.migration.partition_ports import Keeper, PartitionTarget
 from tasks.migration.partitions import clocks_apart, plan, without
-from tasks.migration.patience import Patience
+from tasks.migration.patience import OPEN_FOR_LONG, Patience, open_for_long
+
+_TOLD = ("PostgreSQL says", OPEN_FOR_LONG)
+"""Facts of an error that are told with a problem."""
 
 
 @dataclass(frozen=True)
@@ -116,13 +119,13 @@ class Upkeep:
 
     def _carry_out(self, keeper: Keeper, table: str, steps: Sequence[Step], done: list[str]) -> list[Problem]:
         """Return what went wrong; what comes after a failed step of a partition that leaves is not begun."""
-        patience = Patience(self.say, self.wait, self.chance, dict)
+        patience = Patience(self.say, self.wait, self.chance, lambda: open_for_long(self.target.ranged([]).long))
         for each in steps:
             try:
                 patience.of(lambda step=each: keeper.carry_out(step, self.limits), self.limits)  # type: ignore[misc]
             except SlipwayError as error:
-                says = "".join(f" ({fact})" for fact in [error.facts.get("PostgreSQL says")] if fact)
-                return [Problem(table, f"{each}: {error.what}{says}", error.next_action)]
+                says = [f"{name}: {error.facts[name]}" for name in _TOLD if error.facts.get(name)]
+                return [Problem(table, "; ".join([f"{each}: {error.what}", *says]), error.next_action)]
             self.say(str(each))
             done.append(str(each))
         return []

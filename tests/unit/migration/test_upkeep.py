@@ -1,6 +1,7 @@
 """The upkeep of a database in memory: what is refused before anything is touched, and what people are shown."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,9 +12,12 @@ from blocks.context import Context
 from blocks.memory.partitions import MemoryPartitions
 from tasks.common.errors import Refused
 from tasks.common.partitioning import PartitionSpec
-from tasks.migration.model import Table
-from tasks.migration.partition_model import Partition, Seen
+from tasks.migration.catalogue import LongTransaction
+from tasks.migration.model import Limits, Table
+from tasks.migration.partition_model import Partition, Seen, Step
+from tasks.migration.partition_ports import Keeper
 from tasks.migration.partition_report import outcome_report, plan_report
+from tasks.migration.ports import Contended
 from tasks.migration.require import Wanted
 from tasks.migration.upkeep import Outcome, Upkeep, plans
 
@@ -29,13 +33,30 @@ class Late(MemoryPartitions):
         return replace(seen, now=seen.now - timedelta(hours=1))
 
 
+class Busy(MemoryPartitions):
+    """A database in which no lock is to be had, because of somebody who is named."""
+
+    def ranged(self, tables: Sequence[str]) -> Seen:
+        return replace(super().ranged(tables), long=(LongTransaction(7, "clerk", 90.0, "idle in transaction"),))
+
+    @contextmanager
+    def keeping(self, run_id: str, within_s: float) -> Iterator[Keeper]:
+        with super().keeping(run_id, within_s):
+            yield Waits()
+
+
+class Waits:
+    def carry_out(self, step: Step, limits: Limits) -> None:
+        raise Contended("a lock was not to be had in time", on=str(step), next_action="look who has it")
+
+
 def database(kind: type[MemoryPartitions] = MemoryPartitions) -> MemoryPartitions:
     return kind(kind.Settings(rows={"payment": 0, "visit": 0}), Context(base=Path()))
 
 
 def run(target: MemoryPartitions, *specs: PartitionSpec, wanted: Wanted | None = None) -> Outcome:
     said: list[str] = []
-    return Upkeep(target, specs, wanted or Wanted(), "shop", 1.0, "run", said.append, print, lambda: 0.5).run()
+    return Upkeep(target, specs, wanted or Wanted(), "shop", 1.0, "run", said.append, lambda _: None, lambda: 0.5).run()
 
 
 def test_other_database_is_refused_before_anything_is_touched() -> None:
@@ -50,6 +71,14 @@ def test_clock_that_is_wrong_is_refused_before_anything_is_touched() -> None:
     with pytest.raises(Refused, match="clocks"):
         run(target, MONTHS)
     assert target.world.log == []
+
+
+def test_lock_that_is_not_to_be_had_is_told_with_whoever_may_have_it() -> None:
+    problems = run(database(Busy), MONTHS, OTHERS).problems
+    assert [each.table for each in problems] == ["payment", "visit"]
+    for each in problems:
+        assert "not to be had in 30 tries" in each.what
+        assert "open for long: clerk, process 7, idle in transaction for 90 s" in each.what
 
 
 def test_all_that_is_made_comes_before_all_that_leaves() -> None:
