@@ -139,6 +139,10 @@ DRIVERS: dict[str, dict[str, str]] = {
         "mongodb": "blocks.migrations.mongodb:MongodbMigrations",
         "memory": "blocks.memory.migrations:MemoryMigrations",
     },
+    "partitions": {
+        "postgresql": "blocks.migrations.postgresql:PostgresqlMigrations",
+        "memory": "blocks.memory.partitions:MemoryPartitions",
+    },
     "challenge-source": {
         "postgresql": "blocks.challenges.source:PostgresqlSource",
     },

@@ -24,6 +24,7 @@ from tasks.common.migrations import DatabaseSpec
 from tasks.common.model import DriverSpec, Target
 from tasks.common.service import ServiceFile
 from tasks.gate.ports import AnswerSource
+from tasks.migration.partition_ports import PartitionTarget
 from tasks.migration.ports import MigrationTarget
 from tasks.notify.ports import Channel, Notifier
 from tasks.preflight.ports import Network
@@ -196,6 +197,22 @@ class OpenEstate:
         """
         spec = self.migrated(service, environment).connection
         target: MigrationTarget = open_driver("migrations", spec, self.context)
+        return target
+
+    def partitions(self, service: str, environment: str) -> PartitionTarget:
+        """Return a service's database, whose partitions are looked after.
+
+        Raises:
+            Refused: the estate names none, or its kind has no partitions.
+        """
+        spec = self.migrated(service, environment).connection
+        if spec.driver not in DRIVERS["partitions"]:
+            raise Refused(
+                f"databases of the driver {spec.driver} have no partitions",
+                on=f"{service} in {environment}",
+                next_action="take 'partitions' out of the estate file there",
+            )
+        target: PartitionTarget = open_driver("partitions", spec, self.context)
         return target
 
     def backup(self, plan: str) -> BackupEngine:

@@ -22,6 +22,7 @@ from deployments import (
     masking_command,
     migration_command,
     move_command,
+    partition_command,
     recover_command,
     restore_command,
     sites_command,
@@ -61,6 +62,7 @@ app.add_typer(masking_command.app, name="masking")
 app.add_typer(sites_command.app, name="sites")
 app.add_typer(drill_command.app, name="drill")
 app.add_typer(migration_command.app, name="migration")
+migration_command.app.command()(partition_command.partitions)
 app.command()(drill_command.reap)
 app.command()(apply_command.apply)
 app.command()(backup_command.verify_backup)

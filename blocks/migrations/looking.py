@@ -167,10 +167,10 @@ class Looks:
         """Return what is there now; nothing is changed."""
         with self._sessions.reading() as session, session.transaction():
             database, standby, read_only, path = _one(session, _IDENTITY)
-            identity = Identity(database, _system_id(session), standby, read_only)
+            identity = Identity(database, system_id(session), standby, read_only)
             catalogue = _catalogue(session, tuple(path))
             attempts = store.attempts(session, self._sessions.on)
-            long = tuple(LongTransaction(*row) for row in session.execute(_LONG, [LONG_S]).fetchall())
+            long = long_transactions(session)
             engine = holder(session)
         free, total = self._disk()
         return Observed(identity, catalogue, attempts, free, total, long, engine)
@@ -250,7 +250,13 @@ def _waiting(session: psycopg.Connection) -> int | None:
         return int(row[0]) if row is not None else None
 
 
-def _system_id(session: psycopg.Connection) -> str:
+def long_transactions(session: psycopg.Connection) -> tuple[LongTransaction, ...]:
+    """Return the transactions that are open for long in the session's database, the oldest first."""
+    return tuple(LongTransaction(*row) for row in session.execute(_LONG, [LONG_S]).fetchall())
+
+
+def system_id(session: psycopg.Connection) -> str:
+    """Return the identifier of the session's cluster; '' where the role may not read it."""
     try:
         with session.transaction():
             return str(_one(session, "select system_identifier from pg_control_system()")[0])

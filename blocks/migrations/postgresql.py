@@ -12,6 +12,7 @@ from blocks.context import Context
 from blocks.migrations.engine import PostgresqlEngine
 from blocks.migrations.expecting import require_met
 from blocks.migrations.looking import Looks
+from blocks.migrations.partitions import PostgresqlKeeper, look, strays
 from blocks.migrations.sessions import Mutex, Sessions
 from tasks.common.errors import Refused
 from tasks.common.model import StrictModel
@@ -19,11 +20,13 @@ from tasks.common.secrets import SecretRef
 from tasks.migration.catalogue import Observed
 from tasks.migration.health import Measures
 from tasks.migration.model import Expect, Table
+from tasks.migration.partition_model import Create, Ranged, Seen
+from tasks.migration.partition_ports import Keeper
 from tasks.migration.ports import Engine
 
 
 class PostgresqlMigrations:
-    """Implements `MigrationTarget` with the database at an address.
+    """Implements `MigrationTarget` and `PartitionTarget` with the database at an address.
 
     Args:
         settings: which one.
@@ -76,6 +79,28 @@ class PostgresqlMigrations:
                 yield engine
             finally:
                 engine.close()
+        finally:
+            mutex.close()
+
+    def ranged(self, tables: Sequence[str]) -> Seen:
+        """Return tables with their partitions, as they are now. *Idempotent:* yes."""
+        return look(self._sessions, tables)
+
+    def strays(self, seen: Ranged, step: Create) -> int:
+        """Return how many rows of a partition that is to be made lie in the default one. *Idempotent:* yes."""
+        return strays(self._sessions, seen, step)
+
+    @contextmanager
+    def keeping(self, run_id: str, within_s: float) -> Iterator[Keeper]:
+        """This engine alone may change the database within the block."""
+        mutex = Mutex(self._sessions, run_id)
+        try:
+            mutex.take(within_s)
+            keeper = PostgresqlKeeper(self._sessions, mutex, run_id)
+            try:
+                yield keeper
+            finally:
+                keeper.close()
         finally:
             mutex.close()
 

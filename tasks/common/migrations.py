@@ -4,11 +4,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from tasks.common.model import DriverSpec, Place, Problem, StrictModel, near
+from tasks.common.model import DriverSpec, Place, Problem, StrictModel, near, refuse
+from tasks.common.partitioning import PartitionSpec
 from tasks.common.units import SYSTEM_ID_PATTERN, Duration, Name, Percent, PositiveDuration
 
 
@@ -81,6 +82,21 @@ class DatabaseSpec(StrictModel):
         alias="backup_verified_within",
         description="how old the newest verified backup may be then, from the end of the backup itself",
     )
+    partitions: list[PartitionSpec] = Field(
+        default_factory=list,
+        description="tables of ranges of time that 'slipway migration partitions' looks after (MIG-3)",
+    )
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        tables = [each.table for each in self.partitions]
+        twice = [
+            Problem(("partitions", at, "table"), f"{name!r} a second time", "every table once")
+            for at, name in enumerate(tables)
+            if name in tables[:at]
+        ]
+        refuse("DatabaseSpec", twice)
+        return self
 
 
 class MigrationState(StrEnum):

@@ -36,12 +36,14 @@ MOMENT_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-
 HOST_AND_PORT_PATTERN = r"^[^:/\s]+:[1-9][0-9]{0,4}$"
 DNS_NAME_PATTERN = r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$"
 SYSTEM_ID_PATTERN = r"^[0-9]{15,20}$"
+KEEP_PATTERN = r"^(forever|[1-9][0-9]{0,2} (month|quarter|year)s?)$"
 MAIL_PATTERN = r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$"
 
 DURATION_WORDS = "a duration with its unit, such as 30s, 5m or 1h, up to 366d"
 POSITIVE_DURATION_WORDS = "a duration above zero with its unit, such as 30s, 5m or 1h, up to 366d"
 DATE_WORDS = "a day of the calendar, such as 2027-03-31"
 PERCENT_WORDS = "a percentage from 0% to 100%, such as 0.1%"
+KEEP_WORDS = "'forever', or a number of months, quarters or years, such as 24 months"
 SIZE_WORDS = "a size above zero with its unit, such as 512MiB or 2GiB, up to 1024TiB"
 
 PATTERN_WORDS = {
@@ -50,6 +52,7 @@ PATTERN_WORDS = {
     PERCENT_PATTERN: PERCENT_WORDS,
     SIZE_PATTERN: SIZE_WORDS,
     DATE_PATTERN: DATE_WORDS,
+    KEEP_PATTERN: KEEP_WORDS,
     CLOCK_PATTERN: "a time of the day from 00:00 to 23:59, such as 02:00",
     NAME_PATTERN: "a name: 2 to 40 lower-case letters, digits and dashes, a letter first and no dash last",
     VARIABLE_PATTERN: "the name of an environment variable: letters, digits and underscores, no digit first",

@@ -14,10 +14,10 @@ from tasks.migration import batching, health
 from tasks.migration.batching import Sample
 from tasks.migration.catalogue import Attempt
 from tasks.migration.health import Finding
-from tasks.migration.locks import pause_s
 from tasks.migration.model import BuildIndex, Limits, Table
+from tasks.migration.patience import Patience, open_for_long
 from tasks.migration.plan import Action, Begin, BeginUndo, EndPhase, EndUndo, Fill, Run, TakeBack
-from tasks.migration.ports import Contended, Engine, MigrationTarget, Spot, TooSlow
+from tasks.migration.ports import Engine, MigrationTarget, Spot, TooSlow
 
 T = TypeVar("T")
 LOOK_EVERY_S = 2.0
@@ -197,26 +197,7 @@ class Conductor:
         )
 
     def _patiently(self, work: Callable[[], T], limits: Limits) -> T:
-        """Return what is done once its locks are to be had, asked for again with growing pauses, and not for ever."""
-        tries = 0
-        while True:
-            try:
-                return work()
-            except Contended as problem:
-                tries += 1
-                if tries >= limits.lock_tries:
-                    raise Retryable(
-                        f"a lock was not to be had in {tries} tries of {limits.lock_timeout_ms} ms",
-                        on=problem.on,
-                        state="nothing of this step was done; what was done before it stays, and is on record",
-                        next_action="end what holds it (PostgreSQL: pg_stat_activity, the oldest xact_start; MongoDB: "
-                        "$currentOp), then run this again",
-                        facts={**problem.facts, **self._blockers()},
-                    ) from problem
-                self.say(f"{problem.on}: a lock was not to be had, try {tries} of {limits.lock_tries}")
-                self.wait(pause_s(tries, self.chance()))
+        return Patience(self.say, self.wait, self.chance, self._blockers).of(work, limits)
 
     def _blockers(self) -> dict[str, str]:
-        found = self.target.observe().long
-        told = [f"{each.who}, process {each.pid}, {each.state} for {each.seconds:.0f} s" for each in found]
-        return {"open for long": "\n".join(told)} if told else {}
+        return open_for_long(self.target.observe().long)

@@ -36,6 +36,19 @@ class MigrateRequest(_OfDatabase):
     )
 
 
+class PartitionsRequest(BaseModel):
+    """Make partitions ahead, and let the old ones go."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    service: str = Field(default="", description="name of the service; empty: all")
+    environment: str = Field(default="", description="environment whose database is meant; empty: all")
+    estate: str = Field(
+        default="", description="path of the estate file; empty: the one that the worker was started with"
+    )
+    requested_by: str = Field(default="", description="who asks, for the record; not authenticated by this server")
+
+
 class UndoRequest(_OfDatabase):
     """Take the newest migration back."""
 

@@ -15,7 +15,7 @@ from blocks.metrics.prometheus import PrometheusMetrics
 from blocks.routers.haproxy_config import Exposed, service_sections
 from tasks.common.delivery import Report, Told
 from tasks.common.estate import Environment, Estate
-from tasks.common.gates import COVERAGE, REHEARSED, SCANS, SOURCES, TESTS, Gate
+from tasks.common.gates import COVERAGE, MIGRATED, REHEARSED, SCANS, SOURCES, TESTS, Gate
 from tasks.common.lease import Lease, LeaseLost
 from tasks.common.promql import fill
 from tasks.gate.model import Names
@@ -33,7 +33,7 @@ NAMES = Names("campus", "production", "v1", "green", 300.0, "0" * 40)
 
 
 def test_page_about_gates_names_those_that_are_always_there_and_every_source() -> None:
-    assert firsts(GATES, "Those that are always there") == [TESTS, COVERAGE, SCANS, f"{REHEARSED}ENVIRONMENT"]
+    assert firsts(GATES, "Those that are always there") == [TESTS, COVERAGE, SCANS, f"{REHEARSED}ENVIRONMENT", MIGRATED]
     assert sorted(firsts(GATES, "Your own")) == sorted(f"`{name}`" for name in SOURCES)
 
 

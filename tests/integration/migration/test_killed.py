@@ -3,16 +3,15 @@
 import os
 import random
 import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 
 from tasks.common.errors import SlipwayError
 from tasks.common.migrations import MigrationState, Phase
+from tests.support.interrupting import at_statement, statements_of
 from tests.support.migrating import CUSTOMERS, NAMES, Way, changed, data_of, fill, rows, schema_of, way
 from tests.support.postgresql import Cluster, running_cluster
 from tests.support.processes import require_killed, wait_until
@@ -47,45 +46,6 @@ def address(cluster: Cluster) -> str:
     found = cluster.database()
     fill(found, CUSTOMERS.format(rows=_ROWS) + _AUDIT)
     return found
-
-
-def at_statement(number: int, act: Callable[[psycopg.Connection], None], amid: bool = False) -> Callable[[], None]:
-    """From now on something happens before, or amid, the nth statement of this process; returns what ends that."""
-    whole, left = psycopg.Connection.execute, [number]
-
-    def execute(self: psycopg.Connection, *args: Any, **options: Any) -> Any:
-        left[0] -= 1
-        if left[0] == 0:
-            if amid:
-                threading.Timer(random.random() * 0.004, act, [self]).start()
-            else:
-                act(self)
-        return whole(self, *args, **options)
-
-    psycopg.Connection.execute = execute  # type: ignore[assignment,method-assign]
-
-    def end() -> None:
-        psycopg.Connection.execute = whole  # type: ignore[method-assign]
-
-    return end
-
-
-def statements_of(act: Callable[[], object]) -> int:
-    """Return how many statements something takes."""
-    count = [0]
-    end = at_statement(-1, lambda connection: None)
-    counting = psycopg.Connection.execute
-
-    def execute(self: psycopg.Connection, *args: Any, **options: Any) -> Any:
-        count[0] += 1
-        return counting(self, *args, **options)
-
-    psycopg.Connection.execute = execute  # type: ignore[assignment,method-assign]
-    try:
-        act()
-    finally:
-        end()
-    return count[0]
 
 
 def moments(whole: int, seed: int) -> list[int]:

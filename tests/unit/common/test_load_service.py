@@ -83,6 +83,8 @@ def test_documented_examples_are_all_of_the_folder() -> None:
         "migrations",
         "mongodb",
         "operations",
+        "partitioned",
+        "repartitioned",
         "failover.yaml",
         "masking.yaml",
         "expectations",

@@ -1,0 +1,1 @@
+-- nothing: the rows go with the new table, in the undo of prepare

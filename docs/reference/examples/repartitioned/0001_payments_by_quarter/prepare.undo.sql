@@ -1,0 +1,4 @@
+drop trigger if exists payment_in_step on payment;
+drop function if exists payment_in_step();
+drop table if exists payment_by_quarter;
+alter table payment drop column if exists moved;
