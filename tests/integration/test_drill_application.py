@@ -5,6 +5,7 @@ Users are the drill's client. What HAProxy asks to know whether an instance is w
 
 import logging
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from deployments.lab.sites.estate import EXAMPLES
 from tasks.common.drill_notes import ROUND
 from tasks.drill.measure import Kind, Result
 from tests.integration.test_backups_command import ESTATE
+from tests.support.another_client import AGREE_WITHIN_S, visiting_beside
 from tests.support.campus import tree_of
 from tests.support.drill_place import RunPlace
 from tests.support.drilling import read_log
@@ -54,10 +56,14 @@ class Application:
     port: int
     instances: tuple[int, ...]
 
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}{_PATH}"
+
     def serves(self) -> bool:
         """Return whether every instance listens, and users are answered."""
         try:
-            good = httpx.get(f"http://127.0.0.1:{self.port}{_PATH}", timeout=5).is_success
+            good = httpx.get(self.url, timeout=5).is_success
         except httpx.TransportError:
             return False
         return good and all(listeners(port) for port in self.instances)
@@ -109,12 +115,14 @@ def _program(folder: Path, name: str, command: str, directory: Path, environment
 
 @pytest.mark.parametrize(("name", "killed"), [("instance-killed", 1), ("all-instances-killed", 3)])
 def test_instances_that_are_killed_are_started_again_and_users_are_who_says_for_how_long_they_were_away(
-    application: Application, name: str, killed: int
+    application: Application, tmp_path: Path, name: str, killed: int
 ) -> None:
     application.use(name)
     wait_until(application.serves, within_s=60, what="campus")
-    before = application.processes()
-    ran = application.place.practise(name)
+    before, began_s = application.processes(), time.monotonic()
+    with visiting_beside(application.url, tmp_path, 20, 4.0) as other:
+        ran = application.place.practise(name)
+        until_s = time.monotonic()
     ran.require_passed()
     notes = application.place.open().ledger.drills.notes(ran.id)
     facts: Any = next(each.facts for each in notes if each.kind == ROUND)
@@ -122,6 +130,8 @@ def test_instances_that_are_killed_are_started_again_and_users_are_who_says_for_
     requests = log.of(Kind.REQUEST)
     failed = [each for each in requests if each.result is not Result.OK]
     _log.info("%s: RTO %s s, %d of %d requests failed", name, facts["rto_s"], len(failed), len(requests))
+    _log.info("%s: another client %.2f s; late %.2f s", name, other.rto_s(began_s, until_s), other.late_s())
+    assert abs((facts["rto_s"] or 0.0) - other.rto_s(began_s, until_s)) < AGREE_WITHIN_S
     assert facts["outcome"] == "recovers-by-itself" and len(requests) == len(log.operations) > 200
     wait_until(application.serves, within_s=60, what="all instances")
     after = application.processes()

@@ -1,9 +1,6 @@
-"""Drills in the lab's two sites, with another client beside each, to compare with what the drill has measured."""
+"""Drills in the lab's two sites."""
 
-import contextlib
-import json
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,15 +11,10 @@ import yaml
 from blocks.drills.ids import TABLE
 from blocks.estate import OpenEstate, open_estate
 from deployments.lab.sites import estate
-from deployments.lab.sites.sites import DATABASE
-from deployments.lab.sites.topology import DATABASE_NAME
 from flows.drill import drill
 from tasks.drill.request import DrillRequest
-from tests.support import independent_writer
 from tests.support.drill_place import Practised
-from tests.support.drilling import longest_outage_s
 from tests.support.prefect_server import flows_of
-from tests.support.processes import running, wait_until
 from tests.support.sites import Sites
 
 
@@ -91,39 +83,3 @@ class SitePlace:
                 [run, ending],
             )
             return {row[0] for row in found}
-
-    @contextlib.contextmanager
-    def another_client(self, folder: Path) -> Iterator["Independent"]:
-        """Another client writes, as users do, for the length of a `with`."""
-        dsn = self.sites.lab.dsn(DATABASE_NAME, DATABASE).partition("?")[0]
-        with psycopg.connect(self.sites.lab.dsn(self.sites.leader("a")), autocommit=True) as session:
-            session.execute(f"create table if not exists {independent_writer.TABLE} (id bigint)")
-        program = [sys.executable, "-m", "tests.support.independent_writer", str(folder / "independent.jsonl")]
-        command = self.sites.lab.network.command("client", program)
-        with running(command, log=folder / "independent.log", env={"WRITER_DSN": dsn}):
-            found = Independent(folder / "independent.jsonl")
-            wait_until(lambda: sum(good for *_, good in found.writes()) > 50, what="the other client's first writes")
-            yield found
-
-
-class Independent:
-    """What the other client's log says, by an arithmetic of its own."""
-
-    def __init__(self, log: Path) -> None:
-        self._log = log
-
-    def writes(self) -> list[tuple[int, float, float, bool]]:
-        """Return number, due, ended and whether it was acknowledged, of each that has ended."""
-        try:
-            lines = self._log.read_text().split("\n")[:-1]
-        except FileNotFoundError:
-            return []
-        return [tuple(json.loads(line)) for line in lines if line.startswith("[")]
-
-    def late_s(self) -> float:
-        """Return the longest time by which the other client was held up itself."""
-        return max((float(line) for line in self._log.read_text().split("\n")[:-1] if line[0] != "["), default=0.0)
-
-    def rto_s(self, from_s: float, until_s: float) -> float:
-        """Return the longest time from a failed write to the first after which 5 s passed without another one."""
-        return longest_outage_s([each[1:] for each in self.writes() if from_s <= each[1] <= until_s], until_s)

@@ -1,6 +1,7 @@
 """The drill in which site A disappears: the watch and the flow `failover` move the users, and the drill nobody."""
 
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from datetime import datetime
@@ -14,6 +15,7 @@ from deployments.lab.sites.topology import MEMBERS
 from tasks.common.drill_notes import ROUND
 from tasks.drill.log import Log
 from tasks.drill.measure import Kind, Result
+from tests.support.another_client import AGREE_WITHIN_S, writing_beside
 from tests.support.desk import CLI, Desk
 from tests.support.drilling import read_log
 from tests.support.processes import wait_until
@@ -37,12 +39,18 @@ def desk(sites: Sites, database_url: str, api: str, tmp_path: Path) -> Iterator[
     bring_home(sites)
 
 
-def test_site_that_disappears_is_failed_over_by_the_watch_and_the_drill_measures_what_it_costs(desk: Desk) -> None:
-    command = desk.start("drill", [*CLI, "drill", "start", "site-lost"])
-    command.wait(900)
+def test_site_that_disappears_is_failed_over_by_the_watch_and_the_drill_measures_what_it_costs(
+    desk: Desk, tmp_path: Path
+) -> None:
+    began_s = time.monotonic()
+    with writing_beside(desk.sites, tmp_path) as other:
+        desk.start("drill", [*CLI, "drill", "start", "site-lost"]).wait(900)
+        until_s = time.monotonic()
     facts, folder = _round(desk)
     log = read_log(folder / "round-01.jsonl")
     _say(desk, facts, log)
+    _log.info("another client: %.2f s; late %.2f s", other.rto_s(began_s, until_s), other.late_s())
+    assert abs(facts["rto_s"] - other.rto_s(began_s, until_s)) < AGREE_WITHIN_S
     assert "drill site-lost: " in desk.log_of("drill").read_text()
     assert facts["problems"] == [], "users wrote again within its objective of a minute"
     assert facts["outcome"] == "fails-over"

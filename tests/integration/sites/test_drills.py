@@ -25,6 +25,7 @@ from deployments.lab.sites.sites import DATABASE
 from deployments.lab.sites.topology import MEMBERS
 from tasks.drill.measure import Kind, Result
 from tasks.drill.model import NodeState
+from tests.support.another_client import AGREE_WITHIN_S, writing_beside
 from tests.support.docs import ROOT
 from tests.support.drill_place import Practised
 from tests.support.drilling import read_log
@@ -34,7 +35,6 @@ from tests.support.sites import Sites
 
 _log = logging.getLogger(__name__)
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.long]
-AGREE_WITHIN_S = 0.2
 _LATE_S = 0.1
 _ATTEMPTS = 3
 
@@ -114,7 +114,7 @@ def _practise(place: SitePlace, folder: Path, name: str) -> tuple[str, Practised
         place.sites.wait_whole()
         before, began_s = place.sites.leader("a"), time.monotonic()
         (folder / str(attempt)).mkdir()
-        with place.another_client(folder / str(attempt)) as other:
+        with writing_beside(place.sites, folder / str(attempt)) as other:
             ran = place.practise(name, requested_by="ada")
             until_s = time.monotonic()
         facts, theirs_s = place.facts(ran), other.rto_s(began_s, until_s)

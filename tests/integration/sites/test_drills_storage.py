@@ -4,10 +4,13 @@ Times are logged (--log-cli-level=INFO), and not asserted: a busy machine is no 
 """
 
 import logging
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.support.another_client import AGREE_WITHIN_S, writing_beside
 from tests.support.broken_sites import BrokenSites, broken_sites
 from tests.support.sites import Sites
 
@@ -29,15 +32,19 @@ def place(sites_on_disks: Sites, request: pytest.FixtureRequest, prefect_api: st
 
 @pytest.mark.parametrize(("name", "outcome"), sorted(OUTCOMES.items()))
 def test_storage_that_fails_is_mended_or_a_person_is_told_what_to_do(
-    place: BrokenSites, name: str, outcome: str
+    place: BrokenSites, tmp_path: Path, name: str, outcome: str
 ) -> None:
     place.wait_whole()
     place.use(name)
-    before = place.leader
-    ran = place.practise(name)
-    facts = place.facts(ran)
+    before, began_s = place.leader, time.monotonic()
+    with writing_beside(place.sites, tmp_path) as other:
+        ran = place.practise(name)
+        until_s = time.monotonic()
+    facts, theirs_s = place.facts(ran), other.rto_s(began_s, until_s)
     _log.info("%s: %s, RTO %s s, %s", name, facts["outcome"], facts["rto_s"], facts["moments"])
+    _log.info("%s: another client %.2f s; late %.2f s", name, theirs_s, other.late_s())
     ran.require_passed()
+    assert abs(facts["rto_s"] - theirs_s) < AGREE_WITHIN_S
     assert facts["outcome"] == outcome
     assert (facts["lost"], facts["together"]) == ([], [])
     place.wait_whole()
