@@ -1,5 +1,6 @@
-"""The lab's configuration files, as text. Nothing here touches the disk."""
+"""The lab's configuration files, as text; and how one is written that only its owner may read."""
 
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -117,3 +118,19 @@ def estate(template: str, ports: Mapping[str, int], **values: Path | str) -> str
     """
     shown = {name: str(value) for name, value in (*ports.items(), *values.items())}
     return Template(template).substitute(shown)
+
+
+def write_private(path: Path, text: str, owner: int | None = None) -> None:
+    """The file has this text, and at no time could anybody but its owner read it. *Idempotent:* yes.
+
+    Args:
+        path: of the file.
+        text: of it.
+        owner: its user's number; None for this process's.
+    """
+    new = path.with_name(path.name + ".new")
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    if owner is not None:
+        os.chown(new, owner, -1)
+    new.replace(path)

@@ -245,7 +245,7 @@ class Lab:
             ports[name] = probe.getsockname()[1]
         for probe in held:
             probe.close()
-        _write(self.home / "ports.json", json.dumps(ports, indent=2))
+        files.write_private(self.home / "ports.json", json.dumps(ports, indent=2))
 
     def _write_files(self) -> None:
         ports, run = self.ports, self.run_folder
@@ -255,12 +255,12 @@ class Lab:
         self._make_secret(_BACKUP_KEY, str(pyrage.x25519.Identity.generate()))
         for database in _DATABASES:
             dsn = f"postgresql://{database}:{self.secret(database)}@127.0.0.1:{ports['postgresql']}/{database}"
-            _write(self.home / "secrets" / f"{database.replace('_', '-')}-dsn", dsn)
+            files.write_private(self.home / "secrets" / f"{database.replace('_', '-')}-dsn", dsn)
         exposed = [
             Exposed("campus", environment, f"127.0.0.1:{ports[environment]}") for environment in files.ENVIRONMENTS
         ]
         create_maps(exposed, self.home / "haproxy")
-        _write(
+        files.write_private(
             self.home / "haproxy.cfg",
             render(
                 exposed,
@@ -269,7 +269,7 @@ class Lab:
                 metrics_address=f"127.0.0.1:{ports['haproxy_metrics']}",
             ),
         )
-        _write(self.home / "prometheus.yml", files.prometheus(ports))
+        files.write_private(self.home / "prometheus.yml", files.prometheus(ports))
         template = (ROOT / "deployments" / "estates" / "lab.yaml").read_text(encoding="utf-8")
         tools = Path(sys.executable).parent
         public_key = str(pyrage.x25519.Identity.from_str(self.secret(_BACKUP_KEY)).to_public())
@@ -282,13 +282,13 @@ class Lab:
             campus=ROOT / "examples" / "campus",
             backup_recipient=public_key,
         )
-        _write(self.estate_file, text)
+        files.write_private(self.estate_file, text)
         postgresql.initialise(self.home / "postgresql", _SUPERUSER, self.home / "secrets" / _SUPERUSER)
-        _write(self.home / "supervisord.conf", files.supervisord(run, self.home, programs(self, ROOT)))
+        files.write_private(self.home / "supervisord.conf", files.supervisord(run, self.home, programs(self, ROOT)))
 
     def _make_secret(self, name: str, text: str) -> None:
         if not (self.home / "secrets" / name).exists():
-            _write(self.home / "secrets" / name, text)
+            files.write_private(self.home / "secrets" / name, text)
 
     def _start_supervisord(self) -> None:
         command = [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(self.home / "supervisord.conf")]
@@ -381,14 +381,6 @@ def _answers(url: str, headers: Mapping[str, str] | None = None) -> bool:
         return httpx.get(url, timeout=2, headers=headers).is_success
     except httpx.HTTPError:
         return False
-
-
-def _write(path: Path, text: str) -> None:
-    """The file has this text, and only its owner can read it."""
-    new = path.with_name(path.name + ".new")
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    new.replace(path)
 
 
 def _tail(path: Path, lines: int = 20) -> str:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from uuid import UUID
@@ -334,7 +334,7 @@ def _enter(work: Work, repository: int, stored: StoredBackup) -> None:
             next_action="see that the repository's disk or service is there, then run this again",
         )
     # With the entry itself: who dies before the verification is on record leaves nothing that looks sound.
-    kept = _with_error(stored, wrong)
+    kept = stored.with_errors(wrong)
     id_ = backup_id(str(work), repository, stored.label)
     entry = Entry(id_, str(work), work.driver, repository, kept, digest_of(stored), work.run_id)
     work.lease.require()
@@ -343,10 +343,6 @@ def _enter(work: Work, repository: int, stored: StoredBackup) -> None:
         get_run_logger().error("%s is damaged: %s", id_, "; ".join(wrong))
         catalogue.note(broken(entry, work.run_id, began_at, datetime.now(UTC), wrong))
     work.account.tell(entry, "damaged" if kept.error else "added", kept.error)
-
-
-def _with_error(stored: StoredBackup, wrong: list[str]) -> StoredBackup:
-    return replace(stored, error="; ".join([stored.error, *wrong] if stored.error else wrong))
 
 
 def _progress_of(work: Work, what: str) -> OnProgress:

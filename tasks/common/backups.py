@@ -1,7 +1,7 @@
 """Backups: what an engine stores, what the catalogue keeps of it, what was proven by restoring it (BAK, VER)."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -100,6 +100,10 @@ class StoredBackup:
     needs: tuple[str, ...] = ()
     source_version: str = ""
     error: str = ""
+
+    def with_errors(self, wrong: Sequence[str]) -> "StoredBackup":
+        """Return it with what was found wrong besides."""
+        return replace(self, error="; ".join(filter(None, [self.error, *wrong])))
 
 
 @dataclass(frozen=True)

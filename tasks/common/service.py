@@ -293,8 +293,8 @@ CHECK_PLACES: tuple[Place, ...] = (
 
 def problems(file: ServiceFile) -> list[Problem]:
     """Return what is wrong between the parts of a service file: checks against metrics, scanners against reports."""
-    scans = [((("scan", n)), scan) for n, scan in enumerate(file.scan)]
-    found = check_problems(file.metrics, file.placed_checks()) + scan_problems(scans)
+    found = check_problems(file.metrics, file.placed_checks())
+    found += scan_problems((("scan", n), scan) for n, scan in enumerate(file.scan))
     found += name_problems(named("gates", file.gates))
     accepted = [(("accepted_findings", n), (a.tool, a.rule, a.path)) for n, a in enumerate(file.accepted_findings)]
     found += accepted_problems({scan.tool for scan in file.scan}, accepted)

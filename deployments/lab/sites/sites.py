@@ -11,29 +11,23 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
-import httpx
-from psycopg.pq import PGconn, Ping
-
 from blocks import shell
 from blocks.postgresql import USERS, find_binaries
 from blocks.runtimes.supervisor_rpc import Supervisor
 from blocks.users import as_user, find_user, own
 from deployments.lab import files
 from deployments.lab.files import Program
-from deployments.lab.sites import backup, content, disks, ledger, machine, programs, texts
+from deployments.lab.sites import backup, content, disks, ledger, machine, probes, programs, texts
 from deployments.lab.sites.content import DATABASE
 from deployments.lab.sites.network import Network, processes_in, require_namespaces
 from deployments.lab.sites.topology import (
-    APPLICATION_PORT,
     DATABASE_NAME,
     DATABASE_PORT,
     DNS_API_PORT,
     DNS_PORT,
     INSTANCE_PORT,
-    LEADER_PORT,
     LEDGER,
     MEMBERS,
-    PATRONI_PORT,
     SITES,
     SWITCH,
     WAN,
@@ -138,16 +132,17 @@ class SiteLab:
         for name in ("a2", "a3"):
             self.supervisor.add(name)
         self._await("a1", lambda: self.role("a1") == "primary")
-        self._await("edge-a", self._leads_through_edge)
+        self._await("edge-a", lambda: probes.leads(self.address("edge-a", WAN)))
         for name in ("b1", "b2", "app-a", "app-b"):
             self.supervisor.add(name)
         passwords = {role: self.secret(role) for role in (DATABASE, texts.OBSERVER)}
         system_id = content.create_database(self.dsn("a1", texts.SUPERUSER, "postgres"), passwords)
-        _write(self.home / "system-id", system_id)
+        files.write_private(self.home / "system-id", system_id)
         for name in (*MEMBERS["a"][1:], *MEMBERS["b"][1:]):
-            self._await(name, lambda name=name: self._streams(name))  # type: ignore[misc]
-        self._await("a1", self._is_synchronous)
-        self._await("app-a", lambda: self._serves("a"))
+            self._await(name, lambda name=name: probes.streams(self.address(name)))  # type: ignore[misc]
+        others = [self.address(name) for name in MEMBERS["a"][1:]]
+        self._await("a1", lambda: any(probes.patroni(each).get("sync_standby") for each in others))
+        self._await("app-a", lambda: probes.serves(self.address("edge-a", WAN)))
         self.supervisor.add("client")
 
     def down(self) -> bool:
@@ -221,9 +216,7 @@ class SiteLab:
 
     def role(self, name: str) -> str:
         """Return what Patroni says a node is; '' where it does not answer."""
-        with contextlib.suppress(httpx.HTTPError, ValueError):
-            return str(self._ask(name)["role"])
-        return ""
+        return str(probes.patroni(self.address(name)).get("role", ""))
 
     def kill_host(self, name: str) -> None:
         """Every process on the host was killed with -9, and none is there: as if its power were off.
@@ -239,30 +232,6 @@ class SiteLab:
         """The host's server has been started. *Idempotent:* yes."""
         self.supervisor.add(name)
 
-    def _ask(self, name: str) -> dict[str, object]:
-        found = httpx.get(f"http://{self.address(name)}:{PATRONI_PORT}/patroni", timeout=2).json()
-        return dict(found)
-
-    def _leads_through_edge(self) -> bool:
-        """Return whether the leader of site A answers where the other site asks for it."""
-        address = f"host={self.address('edge-a', WAN)} port={LEADER_PORT} connect_timeout=2"
-        return PGconn.ping(address.encode()) == Ping.OK
-
-    def _streams(self, name: str) -> bool:
-        with contextlib.suppress(httpx.HTTPError, ValueError):
-            return self._ask(name).get("replication_state") == "streaming"
-        return False
-
-    def _is_synchronous(self) -> bool:
-        """Return whether a commit waits for a second node."""
-        return any(self._ask(name).get("sync_standby") for name in MEMBERS["a"][1:])
-
-    def _serves(self, site: str) -> bool:
-        with contextlib.suppress(httpx.HTTPError):
-            url = f"http://{self.address(f'edge-{site}', WAN)}:{APPLICATION_PORT}/health/ready"
-            return httpx.get(url, timeout=2).is_success
-        return False
-
     def _prepare(self) -> None:
         shutil.rmtree(self.home, ignore_errors=True)
         user = find_user(USERS)
@@ -271,9 +240,9 @@ class SiteLab:
         (self.home / "secrets").chmod(0o700)
         users = (texts.SUPERUSER, texts.REPLICATOR, texts.OBSERVER, texts.API_USER, DATABASE, ledger.USER)
         for name in (*users, API_KEY, _TOKEN, backup.KEY):
-            _write(self.home / "secrets" / name, secrets.token_urlsafe(24))
+            files.write_private(self.home / "secrets" / name, secrets.token_urlsafe(24))
         observer = f"postgresql://{texts.OBSERVER}:{self.secret(texts.OBSERVER)}@/postgres"
-        _write(self.home / "secrets" / OBSERVER_DSN, observer)
+        files.write_private(self.home / "secrets" / OBSERVER_DSN, observer)
         self.run_folder.mkdir(mode=0o755)
         if self._own_backup:
             backup.prepare(self.home, self.run_folder, MEMBERS["a"])
@@ -286,7 +255,7 @@ class SiteLab:
             own(self.disk(name), user)
             own(self.data(name), user)
         own(self._dns_folder, user)
-        _write(self.home / "number", str(machine.free_number()))
+        files.write_private(self.home / "number", str(machine.free_number()))
         ledger.prepare(self.home, self.topology)
 
     def _write_files(self) -> None:
@@ -298,21 +267,25 @@ class SiteLab:
                 backed_up = self._own_backup and site == SITES[0]
                 parameters = backup.parameters(self.home, self.run_folder, name) if backed_up else {}
                 member = texts.Member(site, name, self.data(name), folder, find_binaries(), passwords, parameters)
-                _write(self.patroni_file(name), texts.patroni(topology, member), user.pw_uid if user else None)
-            _write(self.door(site), f"{texts.DOOR_KEY} open\n")
+                files.write_private(
+                    self.patroni_file(name), texts.patroni(topology, member), user.pw_uid if user else None
+                )
+            files.write_private(self.door(site), f"{texts.DOOR_KEY} open\n")
             config = texts.edge(topology, site, self.edge_socket(site), self.door(site))
-            _write(self.home / "edges" / site / "haproxy.cfg", config)
+            files.write_private(self.home / "edges" / site / "haproxy.cfg", config)
         zones = self._dns_folder / "zones.sqlite3"
         content.make_zones(zones)
         server = texts.DnsServer(
             topology.address("dns"), DNS_PORT, DNS_API_PORT, topology.everything, zones, self._dns_folder
         )
         settings = texts.dns(server, self.secret(API_KEY))
-        _write(self._dns_folder / "pdns.conf", settings, user.pw_uid if user else None)
+        files.write_private(self._dns_folder / "pdns.conf", settings, user.pw_uid if user else None)
         if user is not None:
             os.chown(zones, user.pw_uid, user.pw_gid)
         self._write_addresses()
-        _write(self.home / "supervisord.conf", files.supervisord(self.run_folder, self.home, self._programs()))
+        files.write_private(
+            self.home / "supervisord.conf", files.supervisord(self.run_folder, self.home, self._programs())
+        )
 
     def _write_addresses(self) -> None:
         """What Slipway asks, and drills start, is in files of its own; see `estate`."""
@@ -327,7 +300,7 @@ class SiteLab:
             found[name] = self.dsn(name)
             programs.write(self.patroni_file(name).parent, self.data(name), control, name)
         for name, address in found.items():
-            _write(self.home / "secrets" / f"{name}-dsn", address)
+            files.write_private(self.home / "secrets" / f"{name}-dsn", address)
 
     def _programs(self) -> list[Program]:
         user = as_user(find_user(USERS))
@@ -414,10 +387,3 @@ class SiteLab:
                     next_action=f"read {self.logs(name)}; 'slipway sites down', then start them again",
                 )
             time.sleep(0.1)
-
-
-def _write(path: Path, text: str, owner: int | None = None) -> None:
-    path.write_text(text, encoding="utf-8")
-    path.chmod(0o600)
-    if owner is not None:
-        os.chown(path, owner, -1)
