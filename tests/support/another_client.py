@@ -11,7 +11,7 @@ import psycopg
 from deployments.lab.sites.sites import DATABASE
 from deployments.lab.sites.topology import DATABASE_NAME
 from tests.support import independent_client
-from tests.support.drilling import longest_outage_s
+from tests.support.drilling import longest_outage
 from tests.support.processes import running, wait_until
 from tests.support.sites import Sites
 
@@ -37,9 +37,14 @@ class AnotherClient:
         """Return the longest time by which the other client was held up itself."""
         return max((float(line) for line in self._log.read_text().split("\n")[:-1] if line[0] != "["), default=0.0)
 
-    def rto_s(self, from_s: float, until_s: float) -> float:
+    def outage(self, from_s: float, until_s: float) -> tuple[float, float]:
         """Return the longest time from a failure to the first success after which 5 s passed without another one."""
-        return longest_outage_s([each[1:] for each in self.asked() if from_s <= each[1] <= until_s], until_s)
+        return longest_outage([each[1:] for each in self.asked() if from_s <= each[1] <= until_s], until_s)
+
+    def rto_s(self, from_s: float, until_s: float) -> float:
+        """Return how long that was."""
+        first_s, back_s = self.outage(from_s, until_s)
+        return back_s - first_s
 
 
 @contextlib.contextmanager

@@ -85,7 +85,13 @@ class Independent:
 
 
 def longest_outage_s(writes: Sequence[tuple[float, float, bool]], until_s: float) -> float:
-    """Return the longest time from a failed write to the first success after which 5 s passed without another failure.
+    """Return how long the longest outage was."""
+    first_s, back_s = longest_outage(writes, until_s)
+    return back_s - first_s
+
+
+def longest_outage(writes: Sequence[tuple[float, float, bool]], until_s: float) -> tuple[float, float]:
+    """Return when a write failed, and the first success after which 5 s passed without another failure; 0, 0: never.
 
     It is reckoned otherwise than the product does it.
 
@@ -95,11 +101,11 @@ def longest_outage_s(writes: Sequence[tuple[float, float, bool]], until_s: float
     """
     failed = sorted(due for due, _, good in writes if not good)
     if not failed:
-        return 0.0
+        return 0.0, 0.0
     breaks = [0, *(at for at, (one, other) in enumerate(pairwise(failed), 1) if other - one > _SUSTAINED_S)]
     found = []
     for first, after in zip(breaks, [*breaks[1:], len(failed)], strict=True):
         last, following = failed[after - 1], failed[after] if after < len(failed) else until_s
         back = min(ended for due, ended, good in writes if good and last < due < following)
-        found.append(back - failed[first])
-    return max(found)
+        found.append((failed[first], back))
+    return max(found, key=lambda each: each[1] - each[0])

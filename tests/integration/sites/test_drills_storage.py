@@ -40,11 +40,13 @@ def test_storage_that_fails_is_mended_or_a_person_is_told_what_to_do(
     with writing_beside(place.sites, tmp_path) as other:
         ran = place.practise(name)
         until_s = time.monotonic()
-    facts, theirs_s = place.facts(ran), other.rto_s(began_s, until_s)
+    facts, (first_s, back_s) = place.facts(ran), other.outage(began_s, until_s)
     _log.info("%s: %s, RTO %s s, %s", name, facts["outcome"], facts["rto_s"], facts["moments"])
-    _log.info("%s: another client %.2f s; late %.2f s", name, theirs_s, other.late_s())
+    _log.info("%s: another client %.2f s; late %.2f s", name, back_s - first_s, other.late_s())
     ran.require_passed()
-    assert abs(facts["rto_s"] - theirs_s) < AGREE_WITHIN_S
+    assert abs(facts["moments"]["recovered"] - back_s) < AGREE_WITHIN_S
+    # A full disk refuses a write that needs room: who writes into a page that has some does not notice it yet.
+    assert name == "disk-full" or abs(facts["rto_s"] - (back_s - first_s)) < AGREE_WITHIN_S
     assert facts["outcome"] == outcome
     assert (facts["lost"], facts["together"]) == ([], [])
     place.wait_whole()
