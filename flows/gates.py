@@ -6,7 +6,7 @@ from tasks.common.errors import SlipwayError
 from tasks.common.gates import MIGRATED
 from tasks.gate.model import Names, Verdict, Wanted
 from tasks.gate.steps import Gating
-from tasks.migration.release_steps import has_database, look_at_fit
+from tasks.migration.release_steps import fit_or_why_not, has_database
 from tasks.rollout.steps import Rollout
 
 
@@ -37,10 +37,9 @@ def migrated(job: Job, environment: str) -> tuple[Verdict, ...]:
     source = f"the database of {job.service.service} in {environment}"
     if not has_database(job, environment):
         return ()
-    try:
-        found = look_at_fit(job, environment)
-    except SlipwayError as error:
-        return (Verdict(MIGRATED, False, None, "all of them", source, error.what, error.next_action),)
+    found = fit_or_why_not(job, environment)
+    if isinstance(found, SlipwayError):
+        return (Verdict(MIGRATED, False, None, "all of them", source, found.what, found.next_action),)
     figure, bound = float(len(found.names) - len(found.unready)), f"all {len(found.names)}"
     why = "; ".join(f"{each.what}: {each.state}" for each in found.problems)
     mend = "; then: ".join(dict.fromkeys(each.next_action for each in found.problems))

@@ -63,6 +63,14 @@ def look_at_fit(job: Job, environment: str) -> Fit:
     return found
 
 
+def fit_or_why_not(job: Job, environment: str) -> Fit | SlipwayError:
+    """Return what `look_at_fit` does, or why that cannot be said: a gate stays closed then."""
+    try:
+        return look_at_fit(job, environment)
+    except SlipwayError as error:
+        return error
+
+
 def _fit(observed: Observed, written: Sequence[Written], on: str, apply: str) -> Fit:
     names = tuple(each.name for each in written)
     return Fit(on, names, fit.unready(observed, written, apply), fit.left_behind(observed, names), apply)
