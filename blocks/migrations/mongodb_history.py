@@ -37,7 +37,7 @@ class History:
     def __init__(self, database: Documents, lease: Lease, on: str) -> None:
         self._notes, self._undone, self._lease, self._on = database[COLLECTION], database[UNDONE], lease, on
         for each in self._notes.find():
-            require_known(each["store"], on)
+            require_known(each["store"], on, VERSION)
         # What an engine still writes that held the lease before is refused from now on.
         self._notes.update_many({}, {"$max": {"fence": lease.token}})
 
@@ -175,7 +175,7 @@ def attempts(database: Documents, on: str) -> tuple[Attempt, ...]:
     """
     notes = list(database[COLLECTION].find({"state": {"$ne": "undone"}}))
     for each in notes:
-        require_known(each["store"], on)
+        require_known(each["store"], on, VERSION)
     return tuple(_attempt(each) for each in sorted(notes, key=lambda each: str(each["_id"])))
 
 

@@ -96,18 +96,23 @@ def version(connection: psycopg.Connection) -> int:
     return int(found[0]) if found and found[0] is not None else 0
 
 
-def require_known(found: int, on: str) -> None:
-    """The tables are not of a newer version.
+def require_known(found: int, on: str, known: int = VERSION) -> None:
+    """The history is not of a newer version.
+
+    Args:
+        found: its version.
+        on: what errors call the database.
+        known: the newest one that can be read.
 
     Raises:
-        Refused: they are.
+        Refused: it is.
     """
-    if found > VERSION:
+    if found > known:
         raise Refused(
             "the history of migrations was written by a newer Slipway",
             on=on,
             next_action="run that version, or a newer one",
-            facts={"version of the history": found, "known here": VERSION},
+            facts={"version of the history": found, "known here": known},
         )
 
 
