@@ -175,8 +175,7 @@ def plan(
 
     observed = opened.migrations(service, environment).observe()
     spec, on = opened.migrated(service, environment), f"{service} in {environment}"
-    free = spec.health.disk_free_percent or 0.0
-    require.require_right(observed, require.Wanted(spec.database, spec.system_id or "", free), on)
+    require.require_right(observed, require.Wanted.of(spec, room=True), on)
     require.require_in_line(observed, written, on)
     actions: list[Action] = []
     waits_for: list[str] = []

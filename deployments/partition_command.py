@@ -7,7 +7,6 @@ import typer
 
 from deployments.following import Wait, run_to_end
 from deployments.terminal import Estate, Exit, Json, connected, estate_path, out, who
-from tasks.common.errors import Refused
 
 
 def partitions(
@@ -21,26 +20,20 @@ def partitions(
     """Make the partitions of tables of time ranges ahead, and let the old ones go; also meant for every day."""
     opened = connected(estate)
     spec, on = opened.migrated(service, environment), f"{service} in {environment}"
-    if not spec.partitions:
-        raise Refused(
-            f"the estate {opened.file.estate} describes no partitions of {on}",
-            on="the request",
-            next_action=f"describe them under environments.{environment}.databases.{service}.partitions of the estate "
-            "file",
-        )
+    from tasks.migration.partition_steps import databases
+    from tasks.migration.request import PartitionsRequest
+
+    request = PartitionsRequest(service=service, environment=environment, estate=estate_path(), requested_by=who())
+    databases(opened, request)
     if plan:
         from tasks.migration.partition_report import plan_report
         from tasks.migration.require import Wanted
         from tasks.migration.upkeep import plans
 
-        wanted = Wanted(spec.database, spec.system_id or "", 0.0)
         target = opened.partitions(service, environment)
-        found = plans(target, spec.partitions, wanted, on, datetime.now(UTC))
+        found = plans(target, spec.partitions, Wanted.of(spec), on, datetime.now(UTC))
         out.print(plan_report(found), markup=False, soft_wrap=True)
         if any(each.problems for each in found):
             raise typer.Exit(Exit.FAILED)
         return
-    from tasks.migration.request import PartitionsRequest
-
-    request = PartitionsRequest(service=service, environment=environment, estate=estate_path(), requested_by=who())
     run_to_end("partitions", request, f"partitions of {on}", wait, as_json)

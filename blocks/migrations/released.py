@@ -45,7 +45,10 @@ def texts_of(estate: OpenEstate, service: str, revision: str) -> tuple[dict[str,
 
 def carried(estate: OpenEstate, record: ReleaseRecord) -> frozenset[str] | None:
     """Return the migrations that a release has: from the ledger, else from the repository; None where neither can."""
-    past = estate.ledger.records(record.service, None, _LOOK_BACK)
+    return _carried(estate, record, estate.ledger.records(record.service, None, _LOOK_BACK))
+
+
+def _carried(estate: OpenEstate, record: ReleaseRecord, past: Sequence[ReleaseRecord]) -> frozenset[str] | None:
     for each in past:
         noted = _noted(estate.ledger.evidence(each.id)) if each.release == record.release else None
         if noted is not None:
@@ -88,7 +91,7 @@ def _served(
 ) -> tuple[Served, ...]:
     found: list[Served] = []
     for record, at in _came(estate, records, environment):
-        found.append(Served(record.release, at, carried(estate, record)))
+        found.append(Served(record.release, at, _carried(estate, record, records)))
         if at <= since:
             break
     return tuple(sorted(found, key=lambda each: each.at, reverse=True))

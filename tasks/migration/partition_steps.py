@@ -78,7 +78,7 @@ def keep_up(estate: OpenEstate, database: Database) -> Outcome:
         upkeep = Upkeep(
             target,
             spec.partitions,
-            Wanted(spec.database, spec.system_id or "", 0.0),
+            Wanted.of(spec),
             str(database),
             spec.wait_s,
             holder(),

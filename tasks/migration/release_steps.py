@@ -85,8 +85,7 @@ def _observed(job: Job, environment: str) -> Observed:
     service = job.service.service
     spec = job.estate.migrated(service, environment)
     observed = job.estate.migrations(service, environment).observe()
-    wanted = require.Wanted(spec.database, spec.system_id or "")
-    require.require_identity(observed.identity, wanted, f"{service} in {environment}")
+    require.require_identity(observed.identity, require.Wanted.of(spec), f"{service} in {environment}")
     return observed
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tasks.common.errors import Refused
-from tasks.common.migrations import MigrationState, Phase
+from tasks.common.migrations import DatabaseSpec, MigrationState, Phase
 from tasks.common.units import show_size
 from tasks.migration.catalogue import Attempt, Identity, Observed
 from tasks.migration.files import Written
@@ -24,6 +24,12 @@ class Wanted:
     database: str = ""
     system_id: str = ""
     disk_free_percent: float = 10.0
+
+    @classmethod
+    def of(cls, spec: DatabaseSpec, *, room: bool = False) -> "Wanted":
+        """Return what the estate says of a database; with `room`, how much of its disk has to stay free, too."""
+        free = spec.health.disk_free_percent if room else None
+        return cls(spec.database, spec.system_id or "", free if free is not None else 0.0)
 
 
 def require_right(observed: Observed, wanted: Wanted, on: str) -> None:

@@ -72,8 +72,7 @@ class Migrating:
     @property
     def wanted(self) -> require.Wanted:
         """Return which database it has to be."""
-        free = self.spec.health.disk_free_percent
-        return require.Wanted(self.spec.database, self.spec.system_id or "", free if free is not None else 0.0)
+        return require.Wanted.of(self.spec, room=True)
 
     def of(self, name: str) -> Written:
         """Return a migration of the folder.
